@@ -1,0 +1,1 @@
+"""The anonymizer: photo in, verified photo and report out."""

@@ -1,0 +1,1 @@
+"""Records: photos to aligned faces, pairs, augmentation and the Grain pipeline."""

@@ -1,0 +1,1 @@
+"""Schedule, process and DDIM sampler: pure jnp, no model and no files."""

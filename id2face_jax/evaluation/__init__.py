@@ -1,0 +1,1 @@
+"""Evaluation: privacy, utility, quality, each with its controls."""

@@ -1,0 +1,1 @@
+"""Linen modules: autoencoder, identity VAE, recomposer, harmonizer, UNet."""

@@ -1,0 +1,24 @@
+"""Test-wide settings: CPU with 8 host devices, parsed absl flags, shared data."""
+
+import os
+
+# Before jax is imported anywhere: one CPU stands in for eight devices.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import pathlib
+
+import pytest
+from absl import flags
+
+flags.FLAGS.mark_as_parsed()
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder of real faces and frozen judges; skips, loudly, without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared data at {SHARED}: the real-face checks did not run")
+    return SHARED
