@@ -1,0 +1,117 @@
+"""Every field of a run, once: meaning, unit, and the reason for its value.
+
+An experiment is a file beside this one that changes fields. On the command line any
+field is overridden as --config.group.field=value.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The defaults: the 128 px diffusion stage."""
+    config = ml_collections.ConfigDict()
+    config.task = "id2face"  # "autoencoder" or "id2face": which networks train
+    config.seed = 0  # initial weights, data order, noise
+    config.data = _data()
+    config.autoencoder = _autoencoder()
+    config.model = _model()
+    config.loss = _loss()
+    config.optim = _optim()
+    config.train = _train()
+    config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})  # -1: the rest
+    # First match wins; a leaf without a rule and a rule without a leaf are errors.
+    config.sharding_rules = (
+        ("(bias|kernel_small|null_identity|position)$", "replicate"),
+        ("mix/kernel$", "replicate"),  # 3x3xc: small
+        ("kernel$", "fsdp"),
+    )
+    return config
+
+
+def _data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    data.records = "runs/records/lfw"  # folder that `id2face prepare` wrote
+    data.split = "train"
+    data.image_size = 128  # pixels
+    data.batch_size = 32  # pairs a step, over all hosts; each pair trains both ways
+    data.pair_prob = 0.7  # two photos, where the person has them; else a self-pair
+    data.max_photos_per_person = 20  # an epoch; a few people have hundreds
+    data.flip_prob = 0.5  # each photo on its own
+    data.color_jitter = 0.1  # strength of brightness, contrast, saturation
+    data.num_threads = 1  # readers; two cores are busy with the step
+    return data
+
+
+def _autoencoder() -> ml_collections.ConfigDict:
+    ae = ml_collections.ConfigDict()
+    # Export of the trained autoencoder, which the diffusion stage needs; "random": none.
+    ae.weights = ""
+    ae.latent_channels = 16
+    ae.dims = (64, 192)  # widths at 1/4 and 1/8 of the image
+    ae.encoder_depths = (1, 2)
+    ae.decoder_depths = (2, 3)
+    ae.latent_noise = 0.1  # added in training: the decoder meets imperfect latents
+    ae.l1_weight = 1.0
+    ae.l2_weight = 5.0
+    return ae
+
+
+def _model() -> ml_collections.ConfigDict:
+    model = ml_collections.ConfigDict()
+    model.embedding_dim = 128  # of the recogniser that made the records
+    model.identity_dim = 128  # of u
+    model.identity_hidden_dim = 256
+    model.attribute_channels = 4  # on half the latent's grid: the bottleneck
+    model.attribute_dim = 192
+    model.attribute_depth = 2
+    model.condition_dim = 128
+    model.unet_dims = (128, 256, 384)  # at 1/8, 1/16 and 1/32 of the image
+    model.unet_depths = (2, 2, 2)
+    model.unet_ratio = 3.0
+    model.unet_attention_from = 1  # level; attention at 1/16 and 1/32
+    model.prediction = "v"  # or "x0"
+    model.schedule_shift = 1.0  # above 1: more signal at the same t
+    model.sample_steps = 25  # DDIM steps of grids and of the export's default
+    return model
+
+
+def _loss() -> ml_collections.ConfigDict:
+    loss = ml_collections.ConfigDict()
+    loss.recomposition = 1.0
+    loss.outside_mask = 0.1  # weight of latents that z_m already shows
+    loss.identity_reconstruction = 1.0
+    loss.identity_kl = 1e-3  # a nat
+    loss.identity_free_nats = 0.05  # a dimension
+    loss.identity_consistency = 0.5
+    loss.identity_alignment = 0.01
+    loss.attribute_alignment = 0.1
+    loss.attribute_kl = 3e-4  # a nat; natural units would be about 2.6e-4, see losses
+    loss.identity_dropout = 0.1  # share of samples that see the null identity
+    return loss
+
+
+def _optim() -> ml_collections.ConfigDict:
+    optim = ml_collections.ConfigDict()
+    optim.lr = 5e-4
+    optim.lr_warmup_steps = 200
+    optim.lr_final_ratio = 0.02
+    optim.b1 = 0.9
+    optim.b2 = 0.99  # short runs: the second moment must forget in hundreds of steps
+    optim.weight_decay = 0.01
+    optim.clip_norm = 1.0
+    optim.ema_decay = 0.999
+    optim.accumulate = 1  # micro-batches a step; batch_size stays the step's total
+    return optim
+
+
+def _train() -> ml_collections.ConfigDict:
+    train = ml_collections.ConfigDict()
+    train.num_steps = 20_000
+    train.log_every = 50  # steps, as the next two
+    train.sample_every = 1_000
+    train.save_every = 500
+    train.keep = 2  # newest checkpoints kept
+    train.dtype = "float32"  # or "bfloat16": inside of the networks
+    train.remat = "none"  # "full" or "dots": what the backward pass recomputes
+    train.init_from = ""  # export to warm-start params and EMA from
+    return train

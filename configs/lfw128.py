@@ -1,0 +1,18 @@
+"""The embedded default: ID2Face at 128 px on a frozen autoencoder.
+
+id2face train --config configs/lfw128.py --workdir runs/lfw128 \
+    --config.autoencoder.weights=runs/autoencoder128-ema
+id2face export --checkpoint runs/lfw128 --out id2face_jax/pretrained/lfw128
+
+Hardware: two CPU cores, hours in the background. Hours and score: see the model card
+in id2face_jax/pretrained.
+"""
+
+from configs import base
+
+
+def get_config():
+    """Returns the config of the diffusion stage."""
+    config = base.get_config()
+    config.autoencoder.weights = "runs/autoencoder128-ema"
+    return config

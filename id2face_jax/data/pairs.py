@@ -1,0 +1,87 @@
+"""Which two photos make one training example.
+
+Owns the slots of an epoch (how often a person is seen) and the choice of a partner:
+another photo of the same person, or the photo itself (a self-pair). Everything is
+a function of the slot and the generator given, so the pipeline can repeat it on any
+host. Leaves reading and augmenting photos to `pipeline` and `transforms`.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int
+
+
+@dataclasses.dataclass(frozen=True)
+class PairTable:
+    """Photos grouped by person, and the slots of one epoch.
+
+    Attributes:
+      photos: (n,) record indices, one person after the other.
+      start, count: (p,) where a person's photos begin in `photos`, and how many.
+      slot_person, slot_rank: (s,) for each slot the person, and which of that
+        person's slots it is.
+      slots_of: (p,) slots per person, at most the cap.
+    """
+
+    photos: Int[np.ndarray, "n"]
+    start: Int[np.ndarray, "p"]
+    count: Int[np.ndarray, "p"]
+    slot_person: Int[np.ndarray, "s"]
+    slot_rank: Int[np.ndarray, "s"]
+    slots_of: Int[np.ndarray, "p"]
+
+    def __len__(self) -> int:
+        return len(self.slot_person)
+
+
+def make_pair_table(
+    person_ids: Int[np.ndarray, "n"], max_photos_per_person: int
+) -> PairTable:
+    """Groups records by person and lays out the slots of one epoch.
+
+    Args:
+      person_ids: the person of each record.
+      max_photos_per_person: slots a person gets in an epoch at most, so that a
+        celebrity with hundreds of photos does not crowd out the rest; 0 = no cap.
+
+    Raises:
+      ValueError: no records, or a negative cap.
+    """
+    if len(person_ids) == 0:
+        raise ValueError("there are no records to train on; run `id2face prepare`")
+    if max_photos_per_person < 0:
+        raise ValueError(
+            f"data.max_photos_per_person is {max_photos_per_person}; "
+            "use 0 (no cap) or a positive count"
+        )
+    photos = np.argsort(person_ids, kind="stable")
+    _, start, count = np.unique(
+        person_ids[photos], return_index=True, return_counts=True
+    )
+    slots_of = np.minimum(count, max_photos_per_person or count.max())
+    slot_person = np.repeat(np.arange(len(count)), slots_of)
+    slot_rank = np.arange(len(slot_person)) - np.repeat(
+        np.cumsum(slots_of) - slots_of, slots_of
+    )
+    return PairTable(photos, start, count, slot_person, slot_rank, slots_of)
+
+
+def choose_pair(
+    table: PairTable, slot: int, rng: np.random.Generator, pair_prob: float
+) -> tuple[int, int]:
+    """The records (a, b) of one slot; a == b is a self-pair.
+
+    A person with more photos than slots draws photo a at random among every
+    `slots_of`-th photo, starting at the slot's rank: no photo comes twice in an epoch,
+    and over epochs all of them come. The partner b is any other photo of the person,
+    with probability `pair_prob`.
+    """
+    person = table.slot_person[slot]
+    first, count = table.start[person], table.count[person]
+    rank, stride = table.slot_rank[slot], table.slots_of[person]
+    a = rank + stride * rng.integers((count - rank + stride - 1) // stride)
+    b = a
+    if count > 1 and rng.random() < pair_prob:
+        b = (a + rng.integers(1, count)) % count
+    return int(table.photos[first + a]), int(table.photos[first + b])

@@ -1,0 +1,78 @@
+"""Mixing with noise, and the conversions among what a network may predict.
+
+With x0 clean, eps ~ N(0, I), and alpha, sigma from `schedule`:
+
+    (1)  x_t = alpha x0 + sigma eps
+    (2)  v   = alpha eps - sigma x0            (Salimans & Ho 2022, appendix D)
+    (3)  x0  = alpha x_t - sigma v,   eps = sigma x_t + alpha v
+    (4)  eps = (x_t - alpha x0) / sigma        undefined at t = 0
+    (5)  x0  = (x_t - sigma eps) / alpha       undefined at t = 1
+
+PREDICTIONS names the targets a configuration may choose. `eps` is not among them:
+with a zero terminal SNR, eq. 5 has no value at the step sampling starts from.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+PREDICTIONS = ("v", "x0")
+
+
+def _expand(scale: Float[Array, " b"], like: Float[Array, "b ..."]) -> Array:
+    return scale.reshape(scale.shape + (1,) * (like.ndim - scale.ndim))
+
+
+def mix(
+    x0: Float[Array, "b ..."],
+    eps: Float[Array, "b ..."],
+    alpha: Float[Array, " b"],
+    sigma: Float[Array, " b"],
+) -> Float[Array, "b ..."]:
+    """Clean images mixed with noise (eq. 1). Shape of x0."""
+    return _expand(alpha, x0) * x0 + _expand(sigma, x0) * eps
+
+
+def target(
+    prediction: str,
+    x0: Float[Array, "b ..."],
+    eps: Float[Array, "b ..."],
+    alpha: Float[Array, " b"],
+    sigma: Float[Array, " b"],
+) -> Float[Array, "b ..."]:
+    """What the network must output for `prediction` (eq. 2 for "v").
+
+    Raises ValueError for a prediction that is not in PREDICTIONS.
+    """
+    if prediction == "x0":
+        return x0
+    if prediction == "v":
+        return _expand(alpha, x0) * eps - _expand(sigma, x0) * x0
+    raise ValueError(f"prediction {prediction!r} is unknown; use one of {PREDICTIONS}")
+
+
+def to_x0(
+    prediction: str,
+    output: Float[Array, "b ..."],
+    xt: Float[Array, "b ..."],
+    alpha: Float[Array, " b"],
+    sigma: Float[Array, " b"],
+) -> Float[Array, "b ..."]:
+    """The clean image that a network output stands for (eq. 3 for "v").
+
+    Raises ValueError for a prediction that is not in PREDICTIONS.
+    """
+    if prediction == "x0":
+        return output
+    if prediction == "v":
+        return _expand(alpha, xt) * xt - _expand(sigma, xt) * output
+    raise ValueError(f"prediction {prediction!r} is unknown; use one of {PREDICTIONS}")
+
+
+def to_eps(
+    x0: Float[Array, "b ..."],
+    xt: Float[Array, "b ..."],
+    alpha: Float[Array, " b"],
+    sigma: Float[Array, " b"],
+) -> Float[Array, "b ..."]:
+    """The noise that explains x_t given x0 (eq. 4). sigma must be positive."""
+    return (xt - _expand(alpha, xt) * x0) / jnp.maximum(_expand(sigma, xt), 1e-6)

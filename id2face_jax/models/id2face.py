@@ -1,0 +1,95 @@
+"""ID2Face assembled: identity VAE, attribute encoder, recomposer, UNet.
+
+Everything that trains in the diffusion stage stands here, under the names
+`identity_vae`, `attribute_encoder`, `recomposer` and `unet`. The autoencoder is
+trained before and stays outside, frozen. The module works on autoencoder latents.
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from id2face_jax.models.identity_vae import IdentityVAE
+from id2face_jax.models.recomposer import AttributeEncoder, Condition, Recomposer
+from id2face_jax.models.unet import UNet
+
+
+class ID2Face(nn.Module):
+    """The trainable networks. Arguments mirror config.model; see configs/base.py."""
+
+    embedding_dim: int
+    identity_dim: int
+    identity_hidden_dim: int
+    attribute_channels: int
+    attribute_dim: int
+    attribute_depth: int
+    condition_dim: int
+    unet_dims: tuple[int, ...]
+    unet_depths: tuple[int, ...]
+    unet_ratio: float
+    unet_attention_from: int
+    remat: str = "none"
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self):
+        self.identity_vae = IdentityVAE(
+            self.embedding_dim,
+            self.identity_dim,
+            self.identity_hidden_dim,
+            dtype=self.dtype,
+        )
+        self.attribute_encoder = AttributeEncoder(
+            self.attribute_channels,
+            self.attribute_dim,
+            self.attribute_depth,
+            dtype=self.dtype,
+        )
+        self.recomposer = Recomposer(self.condition_dim, dtype=self.dtype)
+        self.unet = UNet(
+            self.unet_dims,
+            self.unet_depths,
+            self.unet_ratio,
+            self.unet_attention_from,
+            remat=self.remat,
+            dtype=self.dtype,
+        )
+
+    def encode_identity(self, f: Float[Array, "b d"]):
+        """(mu, logvar) of the identity latent, each (b, identity_dim)."""
+        return self.identity_vae.encode(f)
+
+    def decode_identity(self, u: Float[Array, "b u"]) -> Float[Array, "b d"]:
+        """Unit identity embeddings of identity latents."""
+        return self.identity_vae.decode(u)
+
+    def encode_attributes(self, z: Float[Array, "b h h c"]):
+        """(mu, logvar) of the attribute latent, each (b, h/2, h/2, channels)."""
+        return self.attribute_encoder(z)
+
+    def recompose(
+        self,
+        f: Float[Array, "b d"],
+        a: Float[Array, "b g g a"],
+        keep_identity: Float[Array, " b"],
+    ) -> Condition:
+        """The UNet's condition from an identity embedding and attribute latents."""
+        return self.recomposer(f, a, keep_identity)
+
+    def denoise(
+        self,
+        zt: Float[Array, "b h h c"],
+        zm: Float[Array, "b h h c"],
+        mask: Float[Array, "b h h 1"],
+        t: Float[Array, " b"],
+        condition: Condition,
+    ) -> Float[Array, "b h h c"]:
+        """The UNet's output (config.model.prediction says what it stands for)."""
+        return self.unet(zt, zm, mask, t, condition)
+
+    def __call__(self, z, zm, mask, t, f):
+        """One pass through every part, for initialisation."""
+        mu, _ = self.encode_identity(f)
+        a, _ = self.encode_attributes(z)
+        condition = self.recompose(self.decode_identity(mu), a, jnp.ones(f.shape[0]))
+        return self.denoise(z, zm, mask, t, condition)

@@ -1,0 +1,82 @@
+"""The identity-decoupled latent recomposer (IDLR): "who" and "everything else".
+
+The paper states that non-identity attributes come from same-identity pairs and are
+recombined with an identity modelled by the IVAE (abstract). Shapes, the bottleneck
+and its noise are ours: an attribute latent a of a few channels on a coarse grid,
+with its own variational penalty, so that what the identity already supplies is
+expensive to repeat.
+
+    (1)  q(a | z) = N(mu(z), diag exp(logvar(z))) on a grid of half the latent's size
+    (2)  condition = (identity vector c_u(f_hat), attribute map c_a(a))
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from id2face_jax.models.layers import MixBlock, rms_norm, space_to_depth
+
+
+@struct.dataclass
+class Condition:
+    """What the UNet is told: identity (b, d) and attributes (b, g, g, d)."""
+
+    identity: Float[Array, "b d"]
+    attributes: Float[Array, "b g g k"]
+
+
+class AttributeEncoder(nn.Module):
+    """Latent z (b, h, h, c) to (mu, logvar), each (b, h/2, h/2, channels), eq. 1."""
+
+    channels: int
+    dim: int
+    depth: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b h h c"]
+    ) -> tuple[Float[Array, "b g g a"], Float[Array, "b g g a"]]:
+        h = space_to_depth(z.astype(self.dtype), 2)
+        h = nn.Dense(self.dim, dtype=self.dtype, name="stem")(h)
+        for i in range(self.depth):
+            h = MixBlock(2.0, dtype=self.dtype, name=f"block_{i}")(h)
+        out = nn.Dense(2 * self.channels, name="to_latent")(rms_norm(h))
+        mu, logvar = jnp.split(out.astype(jnp.float32), 2, axis=-1)
+        return mu, jnp.clip(logvar, -8.0, 4.0)
+
+
+class Recomposer(nn.Module):
+    """Identity embedding and attribute latent to the UNet's condition (eq. 2).
+
+    Args:
+      dim: length of the identity vector and channels of the attribute map.
+    """
+
+    dim: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        f: Float[Array, "b d"],
+        a: Float[Array, "b g g a"],
+        keep_identity: Float[Array, " b"],
+    ) -> Condition:
+        """Returns the condition; rows with keep_identity 0 get the null identity.
+
+        f: unit identity embeddings. a: attribute latents. keep_identity: 1 or 0.
+        """
+        null = self.param("null_identity", nn.initializers.normal(0.02), (self.dim,))
+        scaled = f * jnp.sqrt(float(f.shape[-1]))
+        h = nn.Dense(self.dim, dtype=self.dtype, name="identity_in")(scaled)
+        h = nn.Dense(self.dim, dtype=self.dtype, name="identity_out")(
+            jnp.square(nn.relu(h))
+        )
+        keep = keep_identity[:, None].astype(h.dtype)
+        identity = keep * rms_norm(h) + (1.0 - keep) * null.astype(h.dtype)
+        h = nn.Dense(self.dim, dtype=self.dtype, name="attributes_in")(a)
+        attributes = MixBlock(2.0, dtype=self.dtype, name="attributes_mix")(h)
+        return Condition(identity=identity, attributes=rms_norm(attributes))

@@ -1,0 +1,125 @@
+"""The denoising UNet: noisy latent, known surroundings and condition to a prediction.
+
+Owns the U shape. Three ideas, all ours: (1) dense layers do the work (see `layers`);
+(2) a harmonizer stands where a block's normalisation would; (3) the input holds the
+noisy latent z_t, the masked image's latent z_m and the mask side by side.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from id2face_jax.models.harmonizer import Harmonizer
+from id2face_jax.models.layers import (
+    Attention,
+    Mlp,
+    ShiftConv,
+    depth_to_space,
+    rms_norm,
+    space_to_depth,
+    time_embedding,
+)
+from id2face_jax.models.recomposer import Condition
+
+REMAT_POLICIES = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Block(nn.Module):
+    """ShiftConv, harmonizer, time shift, Mlp; then attention where asked."""
+
+    ratio: float
+    attention: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b s s c"],
+        temb: Float[Array, "b k"],
+        condition: Condition,
+    ) -> Float[Array, "b s s c"]:
+        h = ShiftConv(dtype=self.dtype, name="mix")(x)
+        h = Harmonizer(dtype=self.dtype, name="harmonizer")(h, temb, condition)
+        shift = nn.Dense(x.shape[-1], dtype=self.dtype, name="time")(temb)
+        x = x + Mlp(self.ratio, dtype=self.dtype, name="mlp")(h + shift[:, None, None])
+        if self.attention:
+            x = Attention(dtype=self.dtype, name="attention")(x)
+        return x
+
+
+def _make_block(remat: str):
+    if remat == "none":
+        return Block
+    if remat not in REMAT_POLICIES:
+        raise ValueError(
+            f"remat is {remat!r}; use none or one of {sorted(REMAT_POLICIES)}"
+        )
+    return nn.remat(Block, policy=REMAT_POLICIES[remat])
+
+
+class UNet(nn.Module):
+    """Predicts v or x0 (the caller knows which) from the noisy latent.
+
+    Args (from config.model):
+      dims: width at each level; level i works at 1 / 2^i of the latent's size.
+      depths: blocks on the way down and again on the way up, a level; the last
+        level is the middle and runs its blocks once.
+      ratio: expansion of the Mlp.
+      attention_from: first level whose blocks attend.
+      remat: "none", "full" or "dots": what the backward pass recomputes.
+    """
+
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    ratio: float
+    attention_from: int
+    remat: str = "none"
+    dtype: DTypeLike = jnp.float32
+
+    def _level(self, x, level, way, temb, condition):
+        block = _make_block(self.remat)
+        for i in range(self.depths[level]):
+            x = block(
+                self.ratio,
+                attention=level >= self.attention_from,
+                dtype=self.dtype,
+                name=f"{way}_{level}_{i}",
+            )(x, temb, condition)
+        return x
+
+    @nn.compact
+    def __call__(
+        self,
+        zt: Float[Array, "b h h c"],
+        zm: Float[Array, "b h h c"],
+        mask: Float[Array, "b h h 1"],
+        t: Float[Array, " b"],
+        condition: Condition,
+    ) -> Float[Array, "b h h c"]:
+        def dense(dim, name):
+            return nn.Dense(dim, dtype=self.dtype, name=name)
+
+        h = time_embedding(t, 128).astype(self.dtype)
+        temb = nn.silu(dense(256, "time_in")(h))
+        x = jnp.concatenate([zt, zm, mask], axis=-1).astype(self.dtype)
+        x = nn.Conv(self.dims[0], (3, 3), dtype=self.dtype, name="stem")(x)
+        skips = []
+        last = len(self.dims) - 1
+        for level in range(last):
+            x = self._level(x, level, "down", temb, condition)
+            skips.append(x)
+            x = dense(self.dims[level + 1], f"shrink_{level}")(space_to_depth(x, 2))
+        x = self._level(x, last, "middle", temb, condition)
+        for level in reversed(range(last)):
+            x = depth_to_space(dense(4 * self.dims[level], f"grow_{level}")(x), 2)
+            x = jnp.concatenate([x, skips[level]], axis=-1)
+            x = dense(self.dims[level], f"merge_{level}")(x)
+            x = self._level(x, level, "up", temb, condition)
+        zeros = nn.initializers.zeros
+        out = nn.Dense(zt.shape[-1], kernel_init=zeros, name="out")
+        return out(rms_norm(x).astype(jnp.float32))

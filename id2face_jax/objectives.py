@@ -1,0 +1,166 @@
+"""What the two stages minimise: draws, forward passes, weighted terms.
+
+An objective has `draw(key, batch)`, the step's randomness for a whole batch, and
+`loss(params, frozen, batch, draws) -> (scalar, metrics)`. The terms are in `losses`,
+the networks in `models`; the weights are config.loss and config.autoencoder.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from id2face_jax import losses
+from id2face_jax.diffusion import process, schedule
+from id2face_jax.generate import (
+    latent_mask,
+    make_autoencoder,
+    make_model,
+    to_float,
+)
+from id2face_jax.models.autoencoder import FACTOR
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderObjective:
+    """Reconstruction of both photos of each pair, with noise on the latent (ours)."""
+
+    config: ml_collections.ConfigDict
+
+    def draw(self, key: jax.Array, batch: dict) -> dict:
+        """Latent noise (b, 2, h, h, c)."""
+        num, side = batch["image_a"].shape[0], batch["image_a"].shape[1] // FACTOR
+        shape = (num, 2, side, side, self.config.autoencoder.latent_channels)
+        return {"noise": jax.random.normal(key, shape)}
+
+    def loss(self, params, frozen, batch, draws):
+        """L1 and L2 to the photo, weights config.autoencoder.{l1,l2}_weight."""
+        del frozen
+        ae = self.config.autoencoder
+        model = make_autoencoder(self.config)
+        x = jnp.concatenate([to_float(batch["image_a"]), to_float(batch["image_b"])])
+        noise = jnp.concatenate([draws["noise"][:, 0], draws["noise"][:, 1]])
+        z = model.apply({"params": params}, x, method="encode")
+        z = z + ae.latent_noise * noise
+        rebuilt = model.apply({"params": params}, z, method="decode")
+        l1 = jnp.mean(jnp.abs(rebuilt - x))
+        l2 = jnp.mean(jnp.square(rebuilt - x))
+        loss = ae.l1_weight * l1 + ae.l2_weight * l2
+        # Peak-to-peak is 2 in [-1, 1].
+        psnr = 10.0 * jnp.log10(4.0 / l2)
+        return loss, {"loss": loss, "l1": l1, "l2": l2, "psnr": psnr}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecompositionObjective:
+    """The diffusion stage: both directions of every pair, all terms of `losses`."""
+
+    config: ml_collections.ConfigDict
+
+    def draw(self, key: jax.Array, batch: dict) -> dict:
+        """Times, start noise, latent noises, dropout: (b, 2, ...), a direction each."""
+        model = self.config.model
+        num, side = batch["image_a"].shape[0], batch["image_a"].shape[1] // FACTOR
+        keys = jax.random.split(key, 5)
+        channels = self.config.autoencoder.latent_channels
+        attributes = (num, 2, side // 2, side // 2, model.attribute_channels)
+        # One offset, then equal spacing: every step sees all noise levels, so the
+        # loss is less noisy (Kingma et al. 2021, appendix I.1).
+        where = jnp.arange(2 * num).reshape(num, 2) / (2 * num)
+        drop = self.config.loss.identity_dropout
+        return {
+            "t": (where + jax.random.uniform(keys[0])) % 1.0,
+            "noise": jax.random.normal(keys[1], (num, 2, side, side, channels)),
+            "identity": jax.random.normal(keys[2], (num, 2, model.identity_dim)),
+            "attributes": jax.random.normal(keys[3], attributes),
+            "keep": jax.random.bernoulli(keys[4], 1.0 - drop, (num, 2)).astype(
+                jnp.float32
+            ),
+        }
+
+    def loss(self, params, frozen, batch, draws):
+        """The weighted sum of the terms in `losses`, with each term as a metric."""
+        side = _Sides(batch, draws)
+        z, zm, mask = self._latents(frozen, side)
+        terms, f_hat = self._identity_terms(params, side)
+        terms |= self._recomposition_terms(params, side, z, zm, mask, f_hat)
+        weights = self.config.loss
+        loss = sum(weights[name] * value for name, value in terms.items())
+        return loss, {"loss": loss} | terms
+
+    def _latents(self, frozen, side):
+        """z = E(x), z_m = E(x (1 - m)) and the mask on the latent's grid."""
+        autoencoder = make_autoencoder(self.config)
+
+        def encode(x):
+            return autoencoder.apply({"params": frozen}, x, method="encode")
+
+        x = to_float(side.images)
+        keep = 1.0 - side.masks[..., None]
+        z, zm = encode(x), encode(x * keep)
+        return z, zm, latent_mask(side.masks)
+
+    def _identity_terms(self, params, side):
+        """Terms 2 to 5, and the decoded identity of each photo."""
+        model, weights = make_model(self.config), self.config.loss
+        apply = {"params": params}
+        mu, logvar = model.apply(apply, side.embeddings, method="encode_identity")
+        u = mu + jnp.exp(0.5 * logvar) * side.draws["identity"]
+        f_hat = model.apply(apply, u, method="decode_identity")
+        distance = losses.cosine_distance(f_hat, side.embeddings)
+        crossed = losses.cosine_distance(f_hat, side.swap(side.embeddings))
+        align = losses.symmetric_kl(mu, logvar, side.swap(mu), side.swap(logvar))
+        return {
+            "identity_reconstruction": jnp.mean(distance),
+            "identity_kl": losses.identity_kl(mu, logvar, weights.identity_free_nats),
+            "identity_consistency": losses.mean_over(crossed, side.is_pair),
+            "identity_alignment": losses.mean_over(align, side.is_pair),
+        }, f_hat
+
+    def _recomposition_terms(self, params, side, z, zm, mask, f_hat):
+        """Terms 1, 6 and 7: identity of one photo, attributes of the other."""
+        config, draws = self.config, side.draws
+        model, apply = make_model(config), {"params": params}
+        mu, logvar = model.apply(apply, z, method="encode_attributes")
+        a = mu + jnp.exp(0.5 * logvar) * draws["attributes"]
+        # Identity of a with attributes of b denoises to b, and the reverse.
+        condition = model.apply(
+            apply, side.swap(f_hat), a, draws["keep"], method="recompose"
+        )
+        alpha, sigma = schedule.alpha_sigma(draws["t"], config.model.schedule_shift)
+        zt = process.mix(z, draws["noise"], alpha, sigma)
+        out = model.apply(apply, zt, zm, mask, draws["t"], condition, method="denoise")
+        kind = config.model.prediction
+        target = process.target(kind, z, draws["noise"], alpha, sigma)
+        error = losses.masked_error(out, target, mask, config.loss.outside_mask)
+        x0 = process.to_x0(kind, out, zt, alpha, sigma)
+        mu_again, _ = model.apply(apply, x0, method="encode_attributes")
+        return {
+            "recomposition": jnp.mean(error),
+            "attribute_alignment": losses.attribute_alignment(
+                mu_again, mu, jnp.square(alpha)
+            ),
+            "attribute_kl": losses.attribute_kl(mu, logvar),
+        }
+
+
+class _Sides:
+    """A batch of pairs as 2b photos: all a's, then all b's."""
+
+    def __init__(self, batch: dict, draws: dict):
+        self.images = jnp.concatenate([batch["image_a"], batch["image_b"]])
+        masks = jnp.concatenate([batch["mask_a"], batch["mask_b"]])
+        self.masks = masks.astype(jnp.float32) / 255.0
+        self.embeddings = jnp.concatenate([batch["embedding_a"], batch["embedding_b"]])
+        self.is_pair = jnp.concatenate([batch["is_pair"], batch["is_pair"]])
+        self.draws = {
+            name: jnp.concatenate([value[:, 0], value[:, 1]])
+            for name, value in draws.items()
+        }
+
+    @staticmethod
+    def swap(x: jax.Array) -> jax.Array:
+        """The other photo's row for each row."""
+        half = x.shape[0] // 2
+        return jnp.concatenate([x[half:], x[:half]])

@@ -1,0 +1,216 @@
+"""The two training tasks as pure functions: (state, batch) -> (state, metrics).
+
+Owns what one step computes for the autoencoder and for ID2Face. No mesh words, no
+files: arrays are global, so a mean is a mean over all devices. All randomness of a
+step comes from (config.seed, state.step) and is drawn for the whole batch at once,
+before it is cut into micro-batches: accumulation and sharding change no number but
+by rounding.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from id2face_jax import generate, objectives, optim
+from id2face_jax.models.autoencoder import Autoencoder
+from id2face_jax.state import TrainState
+
+TASKS = ("autoencoder", "id2face")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What `train.py` needs to know of a task.
+
+    Attributes:
+      init: key -> TrainState at step 0.
+      train_step: (state, batch) -> (state, metrics), metrics float32 scalars.
+      sample_grid: (state, batch) -> uint8 (n, k, s, s, 3), a row a photo, from the
+        EMA weights and the first photos of the batch.
+      grid_labels: k column titles.
+    """
+
+    init: Callable
+    train_step: Callable
+    sample_grid: Callable
+    grid_labels: tuple[str, ...]
+
+
+def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> Task:
+    """The task that config.task names.
+
+    Args:
+      config: see configs/base.py.
+      frozen: parameters of the trained autoencoder ("id2face" only). None is
+        accepted only with config.autoencoder.weights = "random".
+    Raises ValueError for an unknown task or a missing autoencoder.
+    """
+    if config.task == "autoencoder":
+        return _autoencoder_task(config)
+    if config.task == "id2face":
+        if frozen is None and config.autoencoder.weights != "random":
+            raise ValueError(
+                f"autoencoder.weights is {config.autoencoder.weights!r} and gave no "
+                "parameters; train configs/autoencoder128.py, export it and pass "
+                "--config.autoencoder.weights=EXPORT"
+            )
+        return _id2face_task(config, frozen)
+    raise ValueError(f"task is {config.task!r}; expected one of {TASKS}")
+
+
+def _initial_state(config, params, frozen) -> TrainState:
+    # The EMA is a copy in its own buffers: the step donates the state, and one buffer
+    # in two fields crashes the process.
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=optim.make_optimizer(config).init(params),
+        frozen=frozen,
+    )
+
+
+def _split(tree, parts: int):
+    """(b, ...) leaves to (parts, b/parts, ...), strided so that shards stay local."""
+
+    def cut(x):
+        if x.shape[0] % parts:
+            raise ValueError(
+                f"batch of {x.shape[0]} does not divide into optim.accumulate={parts} "
+                "micro-batches; change one of them"
+            )
+        return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+
+    return jax.tree.map(cut, tree)
+
+
+def _gradients(loss_fn, params, examples, parts: int):
+    """Mean loss gradient and metrics over `parts` micro-batches, one at a time."""
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    if parts == 1:
+        (_, metrics), grads = value_and_grad(params, examples)
+        return grads, metrics
+
+    def micro(total, part):
+        (_, metrics), grads = value_and_grad(params, part)
+        return jax.tree.map(jnp.add, total, (grads, metrics)), None
+
+    split = _split(examples, parts)
+    first = jax.tree.map(lambda x: x[0], split)
+    shapes = jax.eval_shape(value_and_grad, params, first)
+    zeros = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), (shapes[1], shapes[0][1])
+    )
+    total, _ = jax.lax.scan(micro, zeros, split)
+    return jax.tree.map(lambda x: x / parts, total)
+
+
+def _make_train_step(config, objective) -> Callable:
+    """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
+    tx = optim.make_optimizer(config)
+
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        examples = (batch, objective.draw(key, batch))
+
+        def loss_fn(params, part):
+            return objective.loss(params, state.frozen, *part)
+
+        grads, metrics = _gradients(
+            loss_fn, state.params, examples, config.optim.accumulate
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = optim.ema_decay(state.step, config)
+        ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), state.ema, params)
+        metrics |= {
+            "grad_norm": optax.global_norm(grads),
+            "update_norm": optax.global_norm(updates),
+            "param_norm": optax.global_norm(params),
+            "lr": jnp.asarray(optim.make_schedule(config)(state.step), jnp.float32),
+        }
+        state = state.replace(
+            step=state.step + 1, params=params, ema=ema, opt_state=opt_state
+        )
+        return state, metrics
+
+    return train_step
+
+
+def _example_images(config) -> jax.Array:
+    size = config.data.image_size
+    return jnp.zeros((1, size, size, 3), jnp.float32)
+
+
+def _autoencoder_task(config) -> Task:
+    autoencoder = generate.make_autoencoder(config)
+    objective = objectives.AutoencoderObjective(config)
+
+    def init(key):
+        params = autoencoder.init(key, _example_images(config))["params"]
+        return _initial_state(config, params, {})
+
+    def sample_grid(state, batch):
+        images = batch["image_a"][:8]
+        x = generate.to_float(images)
+        rebuilt = autoencoder.apply({"params": state.ema}, x)
+        return jnp.stack([images, generate.to_uint8(rebuilt)], axis=1)
+
+    step = _make_train_step(config, objective)
+    return Task(init, step, sample_grid, ("source", "autoencoder"))
+
+
+def _id2face_task(config, frozen) -> Task:
+    model = generate.make_model(config)
+    autoencoder = generate.make_autoencoder(config)
+    objective = objectives.RecompositionObjective(config)
+
+    def init(key):
+        key, ae_key = jax.random.split(key)
+        ae = frozen
+        if ae is None:
+            ae = autoencoder.init(ae_key, _example_images(config))["params"]
+        z = jax.eval_shape(lambda: _encode(autoencoder, ae, _example_images(config)))
+        z = jnp.zeros(z.shape, z.dtype)
+        f = jnp.zeros((1, config.model.embedding_dim), jnp.float32)
+        params = model.init(key, z, z, z[..., :1], jnp.ones((1,)), f)["params"]
+        return _initial_state(config, params, jax.tree.map(jnp.asarray, ae))
+
+    return Task(
+        init,
+        _make_train_step(config, objective),
+        lambda state, batch: _id2face_grid(config, state, batch),
+        ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3"),
+    )
+
+
+def _encode(autoencoder: Autoencoder, params, x):
+    return autoencoder.apply({"params": params}, x, method="encode")
+
+
+def _id2face_grid(config, state: TrainState, batch: dict) -> jax.Array:
+    """Source, own identity back, three random orthogonal identities: 8 rows."""
+    faces = generate.Faces(
+        images=batch["image_a"][:8],
+        masks=batch["mask_a"][:8].astype(jnp.float32) / 255.0,
+        embeddings=batch["embedding_a"][:8],
+    )
+    num = faces.images.shape[0]
+    columns = [faces.images]
+    for column in range(4):
+        seeds = jnp.arange(num, dtype=jnp.uint32) + 1000 * column
+        columns.append(
+            generate.generate(
+                config,
+                {"model": state.ema, "autoencoder": state.frozen},
+                faces,
+                seeds,
+                mode="own" if column == 0 else "embedding",
+                num_steps=config.model.sample_steps,
+            )
+        )
+    return jnp.stack(columns, axis=1)
