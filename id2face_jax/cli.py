@@ -1,0 +1,74 @@
+"""The `id2face` command: verbs to functions, and errors to exit codes. No logic.
+
+Each verb is a module of `commands` with `add_arguments(parser)` and
+`run(args) -> int`; its docstring is the verb's help. Those modules import nothing
+heavy at their top, so `id2face --help` answers at once.
+
+Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 3 some input
+was refused or failed its verification.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import id2face_jax
+
+COMMANDS = {}
+# These verbs take --config.key=value, which only the config file can tell right from
+# wrong; all others refuse what they do not know.
+TAKES_OVERRIDES = ("train",)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of `id2face`, with one subparser a verb."""
+    parser = argparse.ArgumentParser(
+        prog="id2face",
+        description="Anonymizes faces by identity-decoupled diffusion.",
+        allow_abbrev=False,
+    )
+    version = f"id2face_jax {id2face_jax.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error came from"
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, command in COMMANDS.items():
+        subparser = verbs.add_parser(
+            verb,
+            help=command.__doc__.splitlines()[0],
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code; argv None is the command line.
+
+    Verbs in TAKES_OVERRIDES find the arguments that their parser does not know, in
+    order, as `args.overrides`.
+    """
+    parser = make_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if args.verb in TAKES_OVERRIDES:
+        args.overrides = unknown
+    elif unknown:
+        parser.error(f"{args.verb} does not know: {' '.join(unknown)}")
+    try:
+        return COMMANDS[args.verb].run(args)
+    except (ValueError, OSError) as error:
+        if args.traceback:
+            raise
+        message = " ".join(str(error).split())
+        print(f"id2face {args.verb}: {message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"id2face {args.verb}: interrupted", file=sys.stderr)
+        return 130  # as shells report SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
