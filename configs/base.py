@@ -46,11 +46,10 @@ def _autoencoder() -> ml_collections.ConfigDict:
     ae = ml_collections.ConfigDict()
     # Export of the trained autoencoder, which the diffusion stage needs; "random": none.
     ae.weights = ""
-    ae.latent_channels = 16
-    ae.dims = (64, 192)  # widths at 1/4 and 1/8 of the image
-    ae.encoder_depths = (1, 2)
-    ae.decoder_depths = (2, 3)
-    ae.latent_noise = 0.1  # added in training: the decoder meets imperfect latents
+    ae.latent_channels = 24  # of the 192 numbers of an 8x8 cell
+    ae.dims = (64, 192)  # widths of the decoder at 1/4 and 1/8 of the image
+    ae.depths = (2, 2)
+    ae.latent_noise = 0.05  # added in training: the decoder meets imperfect latents
     ae.l1_weight = 1.0
     ae.l2_weight = 5.0
     return ae
@@ -61,7 +60,8 @@ def _model() -> ml_collections.ConfigDict:
     model.embedding_dim = 128  # of the recogniser that made the records
     model.identity_dim = 128  # of u
     model.identity_hidden_dim = 256
-    model.attribute_channels = 4  # on half the latent's grid: the bottleneck
+    model.attribute_channels = 4  # on the coarse grid: the bottleneck
+    model.attribute_stride = 2  # latent cells to a cell of that grid, on each axis
     model.attribute_dim = 192
     model.attribute_depth = 2
     model.condition_dim = 128
@@ -69,8 +69,9 @@ def _model() -> ml_collections.ConfigDict:
     model.unet_depths = (2, 2, 2)
     model.unet_ratio = 3.0
     model.unet_attention_from = 1  # level; attention at 1/16 and 1/32
-    model.prediction = "v"  # or "x0"
-    model.schedule_shift = 1.0  # above 1: more signal at the same t
+    model.prediction = "v"  # or "x0"; "eps" under stable_diffusion alone
+    model.schedule = "cosine"  # or "stable_diffusion": the noise levels of its UNet
+    model.schedule_shift = 1.0  # cosine alone; above 1: more signal at the same t
     model.sample_steps = 25  # DDIM steps of grids and of the export's default
     return model
 

@@ -15,8 +15,7 @@ def get_config():
     config.autoencoder.weights = "random"  # untrained: a toy has no use for a real one
     config.autoencoder.latent_channels = 4
     config.autoencoder.dims = (8, 16)
-    config.autoencoder.encoder_depths = (1, 1)
-    config.autoencoder.decoder_depths = (1, 1)
+    config.autoencoder.depths = (1, 1)
     config.model.embedding_dim = 16
     config.model.identity_dim = 8
     config.model.identity_hidden_dim = 16

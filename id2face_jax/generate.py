@@ -5,6 +5,9 @@ encode, choose the identity, DDIM, decode, composite. Pure and jittable; loading
 batching and files are in `sampling`.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -12,10 +15,11 @@ from flax import struct
 from jaxtyping import Array, Float, UInt8
 
 from id2face_jax import identity as identities
-from id2face_jax.diffusion import ddim, process, schedule
-from id2face_jax.models.autoencoder import FACTOR, Autoencoder, to_sphere
+from id2face_jax.diffusion import ddim, discrete, process, schedule
+from id2face_jax.models.autoencoder import FACTOR, Autoencoder
 from id2face_jax.models.id2face import ID2Face
 from id2face_jax.models.layers import resize_map
+from id2face_jax.models.unet import UNet
 
 MODES = ("embedding", "latent", "none", "own", "null")
 
@@ -35,8 +39,7 @@ def make_autoencoder(config: ml_collections.ConfigDict) -> Autoencoder:
     return Autoencoder(
         ae.latent_channels,
         tuple(ae.dims),
-        tuple(ae.encoder_depths),
-        tuple(ae.decoder_depths),
+        tuple(ae.depths),
         dtype=jnp.dtype(config.train.dtype),
     )
 
@@ -51,14 +54,44 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         attribute_channels=model.attribute_channels,
         attribute_dim=model.attribute_dim,
         attribute_depth=model.attribute_depth,
+        attribute_stride=model.attribute_stride,
         condition_dim=model.condition_dim,
-        unet_dims=tuple(model.unet_dims),
-        unet_depths=tuple(model.unet_depths),
-        unet_ratio=model.unet_ratio,
-        unet_attention_from=model.unet_attention_from,
+        unet=_make_unet(config),
+        dtype=jnp.dtype(config.train.dtype),
+    )
+
+
+def _make_unet(config: ml_collections.ConfigDict) -> UNet:
+    model = config.model
+    return UNet(
+        tuple(model.unet_dims),
+        tuple(model.unet_depths),
+        model.unet_ratio,
+        model.unet_attention_from,
         remat=config.train.remat,
         dtype=jnp.dtype(config.train.dtype),
     )
+
+
+def noise_schedule(config: ml_collections.ConfigDict) -> Callable:
+    """t -> (alpha, sigma) of config.model.schedule.
+
+    Raises ValueError for an unknown schedule, and for eps prediction under one whose
+    terminal SNR is zero.
+    """
+    model = config.model
+    if model.schedule == "stable_diffusion":
+        return discrete.alpha_sigma
+    if model.schedule != "cosine":
+        raise ValueError(
+            f"model.schedule is {model.schedule!r}; expected cosine or stable_diffusion"
+        )
+    if model.prediction == "eps":
+        raise ValueError(
+            "model.prediction is 'eps', which has no x0 at the start of the cosine "
+            "schedule; use v or x0, or model.schedule='stable_diffusion'"
+        )
+    return functools.partial(schedule.alpha_sigma, shift=model.schedule_shift)
 
 
 def to_float(images: UInt8[Array, "*b"]) -> Float[Array, "*b"]:
@@ -71,14 +104,27 @@ def to_uint8(x: Float[Array, "*b"]) -> UInt8[Array, "*b"]:
     return jnp.clip(jnp.round((x + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def latent_mask(masks: Float[Array, "n s s"]) -> Float[Array, "n h h 1"]:
-    """The mask on the latent's grid: the mean over each cell."""
-    return resize_map(masks[..., None], masks.shape[1] // FACTOR)
+def latent_mask(
+    masks: Float[Array, "n s s"], factor: int = FACTOR
+) -> Float[Array, "n h h 1"]:
+    """The mask on the latent's grid: the mean over each cell of factor^2 pixels."""
+    return resize_map(masks[..., None], masks.shape[1] // factor)
 
 
-def _condition_embedding(config, model, weights, faces, keys, mode, angle, latents):
-    """The embedding that stands in for the source's, (n, d); see MODES."""
-    apply = {"params": weights["model"]}
+def requested_embeddings(
+    config: ml_collections.ConfigDict,
+    weights: dict,
+    faces: Faces,
+    latents: Float[Array, "n u"],
+    *,
+    mode: str,
+    angle: float | jax.Array = 90.0,
+) -> Float[Array, "n d"]:
+    """The unit embeddings that `generate` asks the UNet for: the new identities.
+
+    Args as in `generate`; with mode "null" the UNet is told to ignore them.
+    """
+    model, apply = make_model(config), {"params": weights["model"]}
 
     def decode(u):
         return model.apply(apply, u, method="decode_identity")
@@ -86,14 +132,11 @@ def _condition_embedding(config, model, weights, faces, keys, mode, angle, laten
     mu, _ = model.apply(apply, faces.embeddings, method="encode_identity")
     if mode in ("own", "null"):
         return decode(mu)
-    u = latents
-    if u is None:
-        u = identities.random_identity(keys, config.model.identity_dim)
     if mode == "latent":
-        return decode(identities.orthogonal_map(u, mu, angle))
+        return decode(identities.orthogonal_map(latents, mu, angle))
     if mode == "embedding":
-        return identities.orthogonal_map(decode(u), faces.embeddings, angle)
-    return decode(u)
+        return identities.orthogonal_map(decode(latents), faces.embeddings, angle)
+    return decode(latents)
 
 
 def generate(
@@ -130,30 +173,27 @@ def generate(
         jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 1)
     )
 
+    alpha_sigma = noise_schedule(config)
+
     def encode(x):
         return autoencoder.apply({"params": weights["autoencoder"]}, x, method="encode")
 
     x = to_float(faces.images)
     keep = 1.0 - faces.masks[..., None]
-    z, zm, mask = encode(x), encode(x * keep), latent_mask(faces.masks)
-    f = _condition_embedding(
-        config, model, weights, faces, identity_keys, mode, angle, latents
-    )
+    z, zm = encode(x), encode(x * keep)
+    mask = latent_mask(faces.masks, autoencoder.factor)
+    if latents is None:
+        latents = identities.random_identity(identity_keys, config.model.identity_dim)
+    f = requested_embeddings(config, weights, faces, latents, mode=mode, angle=angle)
     a, _ = model.apply(apply, z, method="encode_attributes")
     has_identity = jnp.full(seeds.shape, 0.0 if mode == "null" else 1.0)
     condition = model.apply(apply, f, a, has_identity, method="recompose")
 
     def denoise(zt, t):
         out = model.apply(apply, zt, zm, mask, t, condition, method="denoise")
-        shift = config.model.schedule_shift
-        x0 = process.to_x0(
-            config.model.prediction, out, zt, *schedule.alpha_sigma(t, shift)
-        )
-        return x0
+        return process.to_x0(config.model.prediction, out, zt, *alpha_sigma(t))
 
     noise = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(noise_keys)
-    z0 = ddim.sample(denoise, noise, num_steps, config.model.schedule_shift)
-    decoded = autoencoder.apply(
-        {"params": weights["autoencoder"]}, to_sphere(z0), method="decode"
-    )
+    z0 = ddim.sample(denoise, noise, num_steps, alpha_sigma)
+    decoded = autoencoder.apply({"params": weights["autoencoder"]}, z0, method="decode")
     return to_uint8(keep * x + (1.0 - keep) * decoded)
