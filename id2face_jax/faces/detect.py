@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import onnxruntime
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from id2face_jax.faces import align
 
@@ -44,9 +44,16 @@ class Detection:
 
 
 class CenterFaceDetector:
-    """Callable detector; `detector(image, threshold)` gives faces, largest first."""
+    """Callable detector; `detector(image, threshold)` gives faces, largest first.
 
-    def __init__(self, num_threads: int = 1):
+    Args:
+      num_threads: of onnxruntime.
+      min_long_side: smaller photos are enlarged to it. MIN_LONG_SIDE finds faces of ten
+        pixels; an aligned crop, whose face fills it, needs a quarter of that work.
+    """
+
+    def __init__(self, num_threads: int = 1, min_long_side: int = MIN_LONG_SIDE):
+        self._min_long_side = min_long_side
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3  # the file has unused counters, a warning each
@@ -60,7 +67,7 @@ class CenterFaceDetector:
         self, image: UInt8[np.ndarray, "h w 3"], threshold: float = 0.5
     ) -> list[Detection]:
         """All faces of an RGB photo with a score above `threshold`, largest first."""
-        long_side = np.clip(max(image.shape[:2]), MIN_LONG_SIDE, MAX_LONG_SIDE)
+        long_side = np.clip(max(image.shape[:2]), self._min_long_side, MAX_LONG_SIDE)
         found = self._detect(image, int(long_side), threshold)
         found = [self._upright(image, face) for face in found]
         return sorted(found, key=lambda face: -face.area)
@@ -163,7 +170,7 @@ def _suppress(
     boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, "n"]
 ) -> list[int]:
     """Indices of boxes that no better one overlaps (non-maximum suppression)."""
-    order: Int[np.ndarray, "m"] = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable")
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
     keep = []
     while len(order):
