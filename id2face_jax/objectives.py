@@ -12,14 +12,18 @@ import jax.numpy as jnp
 import ml_collections
 
 from id2face_jax import losses
-from id2face_jax.diffusion import process, schedule
+from id2face_jax.diffusion import process
 from id2face_jax.generate import (
     latent_mask,
     make_autoencoder,
     make_model,
+    noise_schedule,
     to_float,
 )
-from id2face_jax.models.autoencoder import FACTOR
+
+
+def _latent_side(config: ml_collections.ConfigDict, batch: dict) -> int:
+    return batch["image_a"].shape[1] // make_autoencoder(config).factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,7 @@ class AutoencoderObjective:
 
     def draw(self, key: jax.Array, batch: dict) -> dict:
         """Latent noise (b, 2, h, h, c)."""
-        num, side = batch["image_a"].shape[0], batch["image_a"].shape[1] // FACTOR
+        num, side = batch["image_a"].shape[0], _latent_side(self.config, batch)
         shape = (num, 2, side, side, self.config.autoencoder.latent_channels)
         return {"noise": jax.random.normal(key, shape)}
 
@@ -61,10 +65,11 @@ class RecompositionObjective:
     def draw(self, key: jax.Array, batch: dict) -> dict:
         """Times, start noise, latent noises, dropout: (b, 2, ...), a direction each."""
         model = self.config.model
-        num, side = batch["image_a"].shape[0], batch["image_a"].shape[1] // FACTOR
+        num, side = batch["image_a"].shape[0], _latent_side(self.config, batch)
         keys = jax.random.split(key, 5)
         channels = self.config.autoencoder.latent_channels
-        attributes = (num, 2, side // 2, side // 2, model.attribute_channels)
+        grid = side // model.attribute_stride
+        attributes = (num, 2, grid, grid, model.attribute_channels)
         # One offset, then equal spacing: every step sees all noise levels, so the
         # loss is less noisy (Kingma et al. 2021, appendix I.1).
         where = jnp.arange(2 * num).reshape(num, 2) / (2 * num)
@@ -99,7 +104,7 @@ class RecompositionObjective:
         x = to_float(side.images)
         keep = 1.0 - side.masks[..., None]
         z, zm = encode(x), encode(x * keep)
-        return z, zm, latent_mask(side.masks)
+        return z, zm, latent_mask(side.masks, autoencoder.factor)
 
     def _identity_terms(self, params, side):
         """Terms 2 to 5, and the decoded identity of each photo."""
@@ -128,7 +133,7 @@ class RecompositionObjective:
         condition = model.apply(
             apply, side.swap(f_hat), a, draws["keep"], method="recompose"
         )
-        alpha, sigma = schedule.alpha_sigma(draws["t"], config.model.schedule_shift)
+        alpha, sigma = noise_schedule(config)(draws["t"])
         zt = process.mix(z, draws["noise"], alpha, sigma)
         out = model.apply(apply, zt, zm, mask, draws["t"], condition, method="denoise")
         kind = config.model.prediction

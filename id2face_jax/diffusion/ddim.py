@@ -34,7 +34,7 @@ def sample(
     denoise: Callable[[Array, Array], Array],
     noise: Float[Array, "b ..."],
     num_steps: int,
-    shift: float = 1.0,
+    alpha_sigma: Callable = schedule.alpha_sigma,
 ) -> Float[Array, "b ..."]:
     """x0 from start noise by `num_steps` DDIM steps (eq. 1).
 
@@ -42,15 +42,15 @@ def sample(
       denoise: maps x_t (b, ...) and t (b,) to an estimate of x0 (b, ...).
       noise: x at t = 1, standard normal.
       num_steps: network evaluations, at least 1.
-      shift: the schedule's shift, as in training.
+      alpha_sigma: the noise schedule, t -> (alpha, sigma), as in training.
     """
     grid = times(num_steps)
     batch = noise.shape[:1]
 
     def step(xt, span):
         t, s = (jnp.broadcast_to(value, batch) for value in span)
-        alpha_t, sigma_t = schedule.alpha_sigma(t, shift)
-        alpha_s, sigma_s = schedule.alpha_sigma(s, shift)
+        alpha_t, sigma_t = alpha_sigma(t)
+        alpha_s, sigma_s = alpha_sigma(s)
         x0 = denoise(xt, t)
         eps = process.to_eps(x0, xt, alpha_t, sigma_t)
         return process.mix(x0, eps, alpha_s, sigma_s), None

@@ -8,14 +8,15 @@ With x0 clean, eps ~ N(0, I), and alpha, sigma from `schedule`:
     (4)  eps = (x_t - alpha x0) / sigma        undefined at t = 0
     (5)  x0  = (x_t - sigma eps) / alpha       undefined at t = 1
 
-PREDICTIONS names the targets a configuration may choose. `eps` is not among them:
-with a zero terminal SNR, eq. 5 has no value at the step sampling starts from.
+PREDICTIONS names the targets a configuration may choose. `eps` goes with `discrete`
+alone: under `schedule` the terminal SNR is zero, and eq. 5 has no value at the step
+sampling starts from.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-PREDICTIONS = ("v", "x0")
+PREDICTIONS = ("v", "x0", "eps")
 
 
 def _expand(scale: Float[Array, " b"], like: Float[Array, "b ..."]) -> Array:
@@ -45,6 +46,8 @@ def target(
     """
     if prediction == "x0":
         return x0
+    if prediction == "eps":
+        return eps
     if prediction == "v":
         return _expand(alpha, x0) * eps - _expand(sigma, x0) * x0
     raise ValueError(f"prediction {prediction!r} is unknown; use one of {PREDICTIONS}")
@@ -57,12 +60,14 @@ def to_x0(
     alpha: Float[Array, " b"],
     sigma: Float[Array, " b"],
 ) -> Float[Array, "b ..."]:
-    """The clean image that a network output stands for (eq. 3 for "v").
+    """The clean image that a network output stands for (eq. 3 for "v", 5 for "eps").
 
     Raises ValueError for a prediction that is not in PREDICTIONS.
     """
     if prediction == "x0":
         return output
+    if prediction == "eps":
+        return (xt - _expand(sigma, xt) * output) / _expand(alpha, xt)
     if prediction == "v":
         return _expand(alpha, xt) * xt - _expand(sigma, xt) * output
     raise ValueError(f"prediction {prediction!r} is unknown; use one of {PREDICTIONS}")

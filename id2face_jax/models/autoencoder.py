@@ -141,6 +141,8 @@ class Autoencoder(nn.Module):
     depths: tuple[int, int]
     dtype: DTypeLike = jnp.float32
 
+    factor = FACTOR  # pixels of the image to a cell of the latent, on each axis
+
     def setup(self):
         self.decoder = Decoder(self.dims, self.depths, dtype=self.dtype)
 

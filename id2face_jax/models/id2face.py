@@ -12,11 +12,13 @@ from jaxtyping import Array, Float
 
 from id2face_jax.models.identity_vae import IdentityVAE
 from id2face_jax.models.recomposer import AttributeEncoder, Condition, Recomposer
-from id2face_jax.models.unet import UNet
 
 
 class ID2Face(nn.Module):
-    """The trainable networks. Arguments mirror config.model; see configs/base.py."""
+    """The trainable networks. Arguments mirror config.model; see configs/base.py.
+
+    unet: any module with the call of `denoise`; it becomes the submodule `unet`.
+    """
 
     embedding_dim: int
     identity_dim: int
@@ -25,11 +27,8 @@ class ID2Face(nn.Module):
     attribute_dim: int
     attribute_depth: int
     condition_dim: int
-    unet_dims: tuple[int, ...]
-    unet_depths: tuple[int, ...]
-    unet_ratio: float
-    unet_attention_from: int
-    remat: str = "none"
+    attribute_stride: int
+    unet: nn.Module
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
@@ -43,17 +42,10 @@ class ID2Face(nn.Module):
             self.attribute_channels,
             self.attribute_dim,
             self.attribute_depth,
+            stride=self.attribute_stride,
             dtype=self.dtype,
         )
         self.recomposer = Recomposer(self.condition_dim, dtype=self.dtype)
-        self.unet = UNet(
-            self.unet_dims,
-            self.unet_depths,
-            self.unet_ratio,
-            self.unet_attention_from,
-            remat=self.remat,
-            dtype=self.dtype,
-        )
 
     def encode_identity(self, f: Float[Array, "b d"]):
         """(mu, logvar) of the identity latent, each (b, identity_dim)."""
@@ -64,7 +56,7 @@ class ID2Face(nn.Module):
         return self.identity_vae.decode(u)
 
     def encode_attributes(self, z: Float[Array, "b h h c"]):
-        """(mu, logvar) of the attribute latent, each (b, h/2, h/2, channels)."""
+        """(mu, logvar) of the attribute latent, on the coarse grid."""
         return self.attribute_encoder(z)
 
     def recompose(

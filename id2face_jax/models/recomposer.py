@@ -6,7 +6,7 @@ and its noise are ours: an attribute latent a of a few channels on a coarse grid
 with its own variational penalty, so that what the identity already supplies is
 expensive to repeat.
 
-    (1)  q(a | z) = N(mu(z), diag exp(logvar(z))) on a grid of half the latent's size
+    (1)  q(a | z) = N(mu(z), diag exp(logvar(z))) on a grid coarser than the latent's
     (2)  condition = (identity vector c_u(f_hat), attribute map c_a(a))
 """
 
@@ -28,18 +28,22 @@ class Condition:
 
 
 class AttributeEncoder(nn.Module):
-    """Latent z (b, h, h, c) to (mu, logvar), each (b, h/2, h/2, channels), eq. 1."""
+    """Latent z (b, h, h, c) to (mu, logvar), each (b, h/stride, h/stride, channels).
+
+    Eq. 1. stride: cells of the latent to a cell of the grid, on each axis.
+    """
 
     channels: int
     dim: int
     depth: int
+    stride: int = 2
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, z: Float[Array, "b h h c"]
     ) -> tuple[Float[Array, "b g g a"], Float[Array, "b g g a"]]:
-        h = space_to_depth(z.astype(self.dtype), 2)
+        h = space_to_depth(z.astype(self.dtype), self.stride)
         h = nn.Dense(self.dim, dtype=self.dtype, name="stem")(h)
         for i in range(self.depth):
             h = MixBlock(2.0, dtype=self.dtype, name=f"block_{i}")(h)
