@@ -34,6 +34,13 @@ def _least_aligned_axis(u: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     return jax.nn.one_hot(jnp.argmin(jnp.abs(u), axis=-1), u.shape[-1], dtype=u.dtype)
 
 
+def _length(u: Float[Array, "*b d"]) -> Float[Array, "*b 1"]:
+    """The norm; its gradient at zero is zero, where jnp.linalg.norm's is NaN."""
+    square = jnp.sum(u * u, axis=-1, keepdims=True)
+    is_zero = square == 0.0
+    return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, square)))
+
+
 def _reject(u: Float[Array, "*b d"], unit: Float[Array, "*b d"]):
     # Twice: one float32 pass leaves a component of about 1e-7 |u| along `unit`, which
     # matters when the rest is short.
@@ -45,7 +52,7 @@ def _reject(u: Float[Array, "*b d"], unit: Float[Array, "*b d"]):
 def orthogonal_map(
     random: Float[Array, "*b d"],
     source: Float[Array, "*b d"],
-    angle: float | Float[Array, "*b"] = 90.0,
+    angle: float | Float[Array, ""] | Float[Array, "*b"] = 90.0,
 ) -> Float[Array, "*b d"]:
     """`random` turned so that it stands at `angle` degrees to `source` (eq. 2).
 
@@ -63,14 +70,12 @@ def orthogonal_map(
             f"identity vectors have {random.shape[-1]} dimension; an orthogonal one "
             "needs at least 2"
         )
-    length = jnp.linalg.norm(random, axis=-1, keepdims=True)
-    source_length = jnp.linalg.norm(source, axis=-1, keepdims=True)
+    length, source_length = _length(random), _length(source)
     unit = source / jnp.maximum(source_length, _TINY)
     normal = _reject(random, unit)
-    parallel = jnp.linalg.norm(normal, axis=-1, keepdims=True) < 1e-4 * length
+    parallel = _length(normal) < 1e-4 * length
     normal = jnp.where(parallel, _reject(_least_aligned_axis(unit), unit), normal)
-    normal_length = jnp.linalg.norm(normal, axis=-1, keepdims=True)
-    normal = normal / jnp.maximum(normal_length, _TINY)
+    normal = normal / jnp.maximum(_length(normal), _TINY)
     turn = jnp.deg2rad(jnp.asarray(angle, random.dtype))[..., None]
     mapped = length * (jnp.cos(turn) * unit + jnp.sin(turn) * normal)
     return jnp.where(source_length < _TINY, random, mapped)
