@@ -52,14 +52,18 @@ class Block(nn.Module):
         return x
 
 
-def _make_block(remat: str):
+def rematerialised(block: type[nn.Module], remat: str) -> type[nn.Module]:
+    """`block`, whose inside the backward pass recomputes as `remat` says.
+
+    remat: "none", "full" or "dots". With explicit names the tree stays the same.
+    """
     if remat == "none":
-        return Block
+        return block
     if remat not in REMAT_POLICIES:
         raise ValueError(
-            f"remat is {remat!r}; use none or one of {sorted(REMAT_POLICIES)}"
+            f"train.remat is {remat!r}; use none or one of {sorted(REMAT_POLICIES)}"
         )
-    return nn.remat(Block, policy=REMAT_POLICIES[remat])
+    return nn.remat(block, policy=REMAT_POLICIES[remat])
 
 
 class UNet(nn.Module):
@@ -82,7 +86,7 @@ class UNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def _level(self, x, level, way, temb, condition):
-        block = _make_block(self.remat)
+        block = rematerialised(Block, self.remat)
         for i in range(self.depths[level]):
             x = block(
                 self.ratio,

@@ -1,0 +1,1 @@
+"""Public PyTorch and ONNX weights to our parameters."""

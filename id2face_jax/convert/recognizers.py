@@ -1,0 +1,95 @@
+"""What the converted face recognisers share: folding, checking, building.
+
+Owns the arithmetic of folded batch normalisations and the config of a recogniser. The
+walks through the files are in `insightface` and `mobilefacenet`. A converted network
+takes exactly the input that its source took.
+
+A batch normalisation at use is scale x + bias (float64 here, so that folding adds no
+error of its own):
+
+    (1)  scale = weight / sqrt(var + eps),  bias = shift - mean scale
+    (2)  behind a layer:  kernel' = scale kernel,  bias' = scale bias + bias_n
+    (3)  before a dense:  kernel' = kernel diag(scale),  bias' = kernel bias_n + bias
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import linen as nn
+
+from id2face_jax.convert import matching
+from id2face_jax.models.iresnet import IResNet
+from id2face_jax.models.mobilefacenet import MobileFaceNet
+
+SIZE = 112  # pixels of an aligned face
+EPSILON = 1e-5  # of insightface's batch normalisations
+
+
+def make_network(config: ml_collections.ConfigDict) -> nn.Module:
+    """The recogniser of config.recognizer, as `convert` writes it."""
+    fields = dict(config.recognizer.items())
+    kinds = {"iresnet": IResNet, "mobilefacenet": MobileFaceNet}
+    kind = fields.pop("kind")
+    if kind not in kinds:
+        raise ValueError(
+            f"recognizer.kind is {kind!r}; expected one of {sorted(kinds)}"
+        )
+    return kinds[kind](**fields)
+
+
+def _check(network: nn.Module, tensors: Mapping[str, np.ndarray], where: str):
+    """`tensors`, by our own paths and in PyTorch's layout, as the network's tree."""
+    face = jnp.zeros((1, SIZE, SIZE, 3))
+    expected = jax.eval_shape(network.init, jax.random.key(0), face)["params"]
+    return matching.fill(expected, tensors, lambda path: path, where)
+
+
+def affine(weight, shift, mean, var, epsilon) -> tuple[np.ndarray, np.ndarray]:
+    """(scale, bias) of a batch normalisation (eq. 1)."""
+    weight, shift, mean, var = (
+        np.asarray(x, np.float64) for x in (weight, shift, mean, var)
+    )
+    scale = weight / np.sqrt(var + epsilon)
+    return scale, shift - mean * scale
+
+
+def fold_behind(kernel, bias, affine):
+    """(kernel, bias) of a layer and the normalisation behind it (eq. 2)."""
+    scale, shift = affine
+    wide = scale.reshape(-1, *(1,) * (kernel.ndim - 1))
+    return kernel * wide, bias * scale + shift
+
+
+def _channels_last(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A dense kernel (O, c h w) reordered for inputs flattened as (h w c)."""
+    grid = kernel.reshape(kernel.shape[0], channels, -1)
+    return grid.transpose(0, 2, 1).reshape(kernel.shape)
+
+
+def head(kernel, bias, before, behind):
+    """The last dense layer with the normalisations around it (eqs. 2 and 3)."""
+    kernel = np.asarray(kernel, np.float64)
+    scale, shift = before
+    cells = kernel.shape[1] // scale.size
+    kernel, bias = (
+        kernel * np.repeat(scale, cells),
+        kernel @ np.repeat(shift, cells) + bias,
+    )
+    kernel, bias = fold_behind(kernel, bias, behind)
+    return {"kernel": _channels_last(kernel, scale.size), "bias": bias}
+
+
+def _flat(tree: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
+    leaves = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        leaves |= _flat(value, path + "/") if isinstance(value, dict) else {path: value}
+    return leaves
+
+
+def finish(config: ml_collections.ConfigDict, tree: dict, where: str):
+    whole = ml_collections.ConfigDict({"task": "recognizer", "recognizer": config})
+    return whole, _check(make_network(whole), _flat(tree), where)
