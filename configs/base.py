@@ -44,6 +44,7 @@ def _data() -> ml_collections.ConfigDict:
 
 def _autoencoder() -> ml_collections.ConfigDict:
     ae = ml_collections.ConfigDict()
+    ae.kind = "embedded"  # or "stable_diffusion", see configs/full_scale.py
     # Export of the trained autoencoder, which the diffusion stage needs; "random": none.
     ae.weights = ""
     ae.latent_channels = 24  # of the 192 numbers of an 8x8 cell
@@ -57,6 +58,7 @@ def _autoencoder() -> ml_collections.ConfigDict:
 
 def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
+    model.kind = "embedded"  # or "stable_diffusion": which UNet
     model.embedding_dim = 128  # of the recogniser that made the records
     model.identity_dim = 128  # of u
     model.identity_hidden_dim = 256

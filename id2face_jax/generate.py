@@ -19,8 +19,11 @@ from id2face_jax.diffusion import ddim, discrete, process, schedule
 from id2face_jax.models.autoencoder import FACTOR, Autoencoder
 from id2face_jax.models.id2face import ID2Face
 from id2face_jax.models.layers import resize_map
+from id2face_jax.models.sd_autoencoder import StableAutoencoder
+from id2face_jax.models.sd_unet import StableUNet, TokenUNet
 from id2face_jax.models.unet import UNet
 
+KINDS = ("embedded", "stable_diffusion")  # of autoencoders and of UNets
 MODES = ("embedding", "latent", "none", "own", "null")
 
 
@@ -33,14 +36,23 @@ class Faces:
     embeddings: Float[Array, "n d"]
 
 
-def make_autoencoder(config: ml_collections.ConfigDict) -> Autoencoder:
-    """The autoencoder of config.autoencoder."""
-    ae = config.autoencoder
-    return Autoencoder(
-        ae.latent_channels,
-        tuple(ae.dims),
-        tuple(ae.depths),
-        dtype=jnp.dtype(config.train.dtype),
+def make_autoencoder(
+    config: ml_collections.ConfigDict,
+) -> Autoencoder | StableAutoencoder:
+    """The autoencoder of config.autoencoder. Raises ValueError for an unknown kind."""
+    ae, dtype = config.autoencoder, jnp.dtype(config.train.dtype)
+    size = (ae.latent_channels, tuple(ae.dims), tuple(ae.depths))
+    if ae.kind == "embedded":
+        return Autoencoder(*size, dtype=dtype)
+    if ae.kind != "stable_diffusion":
+        raise ValueError(f"autoencoder.kind is {ae.kind!r}; expected one of {KINDS}")
+    return StableAutoencoder(
+        *size,
+        scale=ae.scale,
+        codebook=ae.codebook,
+        attention_levels=tuple(ae.attention_levels),
+        groups=ae.groups,
+        dtype=dtype,
     )
 
 
@@ -61,15 +73,23 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
     )
 
 
-def _make_unet(config: ml_collections.ConfigDict) -> UNet:
+def _make_unet(config: ml_collections.ConfigDict) -> UNet | TokenUNet:
     model = config.model
-    return UNet(
-        tuple(model.unet_dims),
-        tuple(model.unet_depths),
-        model.unet_ratio,
-        model.unet_attention_from,
-        remat=config.train.remat,
-        dtype=jnp.dtype(config.train.dtype),
+    size = (tuple(model.unet_dims), tuple(model.unet_depths))
+    inside = {"remat": config.train.remat, "dtype": jnp.dtype(config.train.dtype)}
+    if model.kind == "embedded":
+        return UNet(*size, model.unet_ratio, model.unet_attention_from, **inside)
+    if model.kind != "stable_diffusion":
+        raise ValueError(f"model.kind is {model.kind!r}; expected one of {KINDS}")
+    stable = StableUNet(
+        *size,
+        heads=tuple(model.unet_heads),
+        attention_levels=tuple(model.unet_attention_levels),
+        groups=model.unet_groups,
+        **inside,
+    )
+    return TokenUNet(
+        stable, model.token_dim, model.identity_tokens, model.attribute_grid
     )
 
 

@@ -1,7 +1,7 @@
 """The UNet's attention over positions and over the condition's tokens.
 
 Owns Stable Diffusion's spatial transformer in diffusers' layout (Transformer2DModel
-with one or more BasicTransformerBlocks). Its projections in and out, 1x1 convolutions
+with one BasicTransformerBlock). Its projections in and out, 1x1 convolutions
 in version 1 and linear layers in version 2, are dense layers for both.
 Source: Rombach et al. 2022, appendix E.2.1.
 """
@@ -78,12 +78,10 @@ class SpatialTransformer(nn.Module):
 
     Args:
       num_heads: of each attention.
-      num_blocks: transformer blocks.
       groups: of the group normalisation.
     """
 
     num_heads: int
-    num_blocks: int
     groups: int
     dtype: DTypeLike = jnp.float32
 
@@ -100,10 +98,9 @@ class SpatialTransformer(nn.Module):
         h = group_norm(self.groups, 1e-6, self.dtype, "norm")(x)
         h = nn.Dense(dim, dtype=self.dtype, name="proj_in")(h)
         h = h.reshape(h.shape[0], -1, dim)
-        for i in range(self.num_blocks):
-            name = f"transformer_blocks_{i}"
-            h = TransformerBlock(self.num_heads, dtype=self.dtype, name=name)(
-                h, context
-            )
+        block = TransformerBlock(
+            self.num_heads, dtype=self.dtype, name="transformer_blocks_0"
+        )
+        h = block(h, context)
         h = nn.Dense(dim, dtype=self.dtype, name="proj_out")(h)
         return x + h.reshape(x.shape)

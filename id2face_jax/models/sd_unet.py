@@ -85,7 +85,6 @@ class StableUNet(nn.Module):
       depths: residual blocks a level on the way down; one more on the way up.
       heads: attention heads a level, and of the middle as of the last level.
       attention_levels: levels that attend, besides the middle.
-      transformer_depth: blocks of each transformer.
       groups: of the group normalisation.
       remat: "none", "full" or "dots": what the backward pass recomputes, block by
         block.
@@ -95,7 +94,6 @@ class StableUNet(nn.Module):
     depths: tuple[int, ...]
     heads: tuple[int, ...]
     attention_levels: tuple[int, ...]
-    transformer_depth: int = 1
     groups: int = 32
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
@@ -106,8 +104,7 @@ class StableUNet(nn.Module):
 
     def _transformer(self, heads, name):
         block = rematerialised(SpatialTransformer, self.remat)
-        depth = self.transformer_depth
-        return block(heads, depth, self.groups, dtype=self.dtype, name=name)
+        return block(heads, self.groups, dtype=self.dtype, name=name)
 
     def _layer(self, x, level: int, name: str, i: int, temb, context):
         """Residual block i of a level, and its transformer where the level attends."""
@@ -224,7 +221,7 @@ class TokenUNet(nn.Module):
     """`StableUNet` behind the call of `id2face.ID2Face.denoise`.
 
     Args:
-      unet: the network; it becomes the submodule `stable`.
+      stable: the network.
       token_dim, identity_tokens, attribute_grid: of `Tokens`.
     """
 
