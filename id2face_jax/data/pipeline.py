@@ -23,6 +23,7 @@ from id2face_jax.data import pairs, records, transforms
 from id2face_jax.faces import align
 
 SYNTHETIC = "synthetic"
+HELDOUT = "validation"
 
 
 class Source(Protocol):
@@ -31,6 +32,11 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @property
+    def person_ids(self) -> np.ndarray:
+        """(n,) int64, the person of each record."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +50,21 @@ class SyntheticSource:
     size: int
     num_photos: int = 61
     num_people: int = 12
+    first_person: int = 0
     dim: int = 128
 
     def __len__(self) -> int:
         return self.num_photos
 
+    @property
+    def person_ids(self) -> np.ndarray:
+        """(n,) int64, the person of each record."""
+        return self.first_person + np.arange(self.num_photos) % self.num_people
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        person = index % self.num_people
+        person = int(self.person_ids[index])
         identity = np.random.default_rng([1, person])
-        photo = np.random.default_rng([2, index])
+        photo = np.random.default_rng([2, self.first_person, index])
         color = identity.uniform(60, 255, 3)
         embedding = identity.normal(size=self.dim) + 0.3 * photo.normal(size=self.dim)
         landmarks = align.template(self.size) + photo.normal(size=(5, 2))
@@ -70,19 +82,42 @@ class SyntheticSource:
         }
 
 
-def open_source(config: ml_collections.ConfigDict) -> Source:
-    """The records that `config.data` names, checked against the config's image size."""
-    data = config.data
+def open_source(config: ml_collections.ConfigDict, split: str | None = None) -> Source:
+    """The records that `config.data` names, checked against the config.
+
+    split: None is data.split. Raises ValueError for another size of crops or of
+    embeddings than the config's, and for a split that is not there.
+    """
+    data, dim = config.data, config.model.embedding_dim
+    split = data.split if split is None else split
     if data.records == SYNTHETIC:
-        return SyntheticSource(data.image_size)
-    source = records.open_records(data.records, data.split)
-    found = source[0]["image"].shape[0] if len(source) else data.image_size
+        first = 0 if split == "train" else 1000
+        return SyntheticSource(data.image_size, first_person=first, dim=dim)
+    source = records.open_records(data.records, split)
+    if len(source) == 0:
+        raise ValueError(f"{data.records} has no record in split {split!r}")
+    found = source[0]["image"].shape[0]
     if found != data.image_size:
         raise ValueError(
             f"{data.records} holds {found} px crops, data.image_size is "
             f"{data.image_size}; set data.image_size={found} or prepare with --size"
         )
+    found = source[0]["embedding"].shape[0]
+    if found != dim:
+        raise ValueError(
+            f"{data.records} holds embeddings of {found} numbers, model.embedding_dim "
+            f"is {dim}; set model.embedding_dim={found} or prepare with the recogniser "
+            "that the config was made for"
+        )
     return source
+
+
+def open_heldout(config: ml_collections.ConfigDict) -> tuple[Source, str]:
+    """(records, split) to watch a run on: "validation" if it exists, else data.split."""
+    data = config.data
+    if data.records == SYNTHETIC or HELDOUT in records.splits(data.records):
+        return open_source(config, HELDOUT), HELDOUT
+    return open_source(config), data.split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +155,7 @@ def make_examples(config: ml_collections.ConfigDict, source: Source | None = Non
     """
     data = config.data
     source = open_source(config) if source is None else source
-    table = pairs.make_pair_table(person_ids(source), data.max_photos_per_person)
+    table = pairs.make_pair_table(source.person_ids, data.max_photos_per_person)
     load = _LoadPair(
         source, table, data.pair_prob, data.flip_prob, data.color_jitter
     )
@@ -167,9 +202,9 @@ def make_train_iterator(
 
     Returns:
       An iterator over dicts of stacked examples (see `make_examples`) with
-      data.batch_size / process_count rows. `get_state` / `set_state`, and
-      `grain.checkpoint`, continue it at the next batch exactly, for the same number
-      of hosts; the number of threads may change.
+      data.batch_size / process_count rows. Its state is the number of batches given,
+      the same on every host; `set_state` goes on at the next batch exactly, whatever
+      the number of hosts and threads.
 
     Raises:
       ValueError: the batch does not divide among the hosts.
@@ -181,16 +216,17 @@ def make_train_iterator(
             f"processes; use {data.batch_size // process_count * process_count} or "
             f"{-(-data.batch_size // process_count) * process_count}"
         )
-    local_batch = data.batch_size // process_count
     examples = make_examples(config, source)
     rows = _HostRows(examples, data.batch_size, process_index, process_count)
+    # Batches are formed before the iterator, so that its position counts batches.
+    local_batch = data.batch_size // process_count
+    batches = grain.MapDataset.source(rows).batch(local_batch, drop_remainder=True)
     # Two batches ahead: enough to hide reading behind a step, and little memory.
     options = grain.ReadOptions(
         num_threads=data.num_threads,
-        prefetch_buffer_size=2 * local_batch if data.num_threads else 0,
+        prefetch_buffer_size=2 if data.num_threads else 0,
     )
-    dataset = grain.MapDataset.source(rows).to_iter_dataset(options)
-    return iter(dataset.batch(local_batch, drop_remainder=True))
+    return iter(batches.to_iter_dataset(options))
 
 
 def first_batch(

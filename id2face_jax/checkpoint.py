@@ -1,0 +1,317 @@
+"""Checkpoints behind one small door: resumable runs, and exports of EMA weights.
+
+Two artefacts. A *run* (`Checkpointer`) holds all that an exact resume needs, under
+workdir/checkpoints/<step>: the state, the position in the data, the config. An *export*
+holds what a user needs: a folder with config.json and the EMA parameters under
+weights/. Both are Orbax (its v0 API); a step or an export is there whole or not at all.
+Leaves when to save to `train`, and what the parameters mean to `steps`.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+import grain
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
+
+from id2face_jax.state import TrainState
+
+CHECKPOINTS = "checkpoints"
+CONFIG, WEIGHTS = "config.json", "weights"
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "lfw128"
+DTYPES = ("float32", "bfloat16", "float16")
+
+# A resumed run must agree on these: they decide which parameters there are and what
+# they mean. An autoencoder must agree on its group with the run that uses it.
+MODEL_FIELDS = ("task", "data.image_size", "autoencoder", "model")
+AUTOENCODER_FIELDS = ("autoencoder",)
+# Fields of those groups that change no network.
+_FREE_FIELDS = ("weights", "latent_noise", "l1_weight", "l2_weight", "sample_steps")
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The config as indented JSON, keys sorted."""
+    return json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True)
+
+
+def from_json(text: str) -> ml_collections.FrozenConfigDict:
+    """The inverse of `to_json`; lists come back as the tuples they were."""
+    return ml_collections.FrozenConfigDict(json.loads(text))
+
+
+def _field(config: ml_collections.FrozenConfigDict, name: str) -> dict:
+    """The values under a dotted name, by full name: of a group, all but free ones."""
+    value = config
+    for part in name.split("."):
+        value = value[part]
+    if not isinstance(value, ml_collections.FrozenConfigDict):
+        return {name: value}
+    return {f"{name}.{k}": v for k, v in value.items() if k not in _FREE_FIELDS}
+
+
+def check_same_fields(saved, wanted, fields: tuple[str, ...], where: str) -> None:
+    """Raises ValueError, naming each difference, unless `fields` agree.
+
+    Args:
+      saved, wanted: configs.
+      fields: dotted names of fields or groups.
+      where: what `saved` belongs to, for the message.
+    """
+    # Through JSON, where tuples and lists are the same.
+    saved, wanted = (from_json(to_json(config)) for config in (saved, wanted))
+    differences = []
+    for name in fields:
+        old, new = _field(saved, name), _field(wanted, name)
+        differences += [
+            f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
+            for key in sorted(old | new)
+            if old.get(key) != new.get(key)
+        ]
+    if differences:
+        raise ValueError(
+            f"{where} was made with other networks: {'; '.join(differences)}. Set these "
+            "fields back, or use another folder"
+        )
+
+
+def _steps_folder(workdir: str | os.PathLike) -> pathlib.Path:
+    # Orbax wants absolute paths.
+    return pathlib.Path(workdir).absolute() / CHECKPOINTS
+
+
+class Checkpointer:
+    """Saves and restores the trio (state, data iterator, config) of a run.
+
+    Saving is asynchronous: `save` returns once the arrays are off the device.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, save_every: int, keep: int):
+        """Opens workdir/checkpoints. save_every: steps; keep: newest ones kept."""
+        options = ocp.CheckpointManagerOptions(
+            save_decision_policy=managers.AnySavePolicy(
+                [
+                    managers.FixedIntervalPolicy(save_every),
+                    managers.PreemptionCheckpointingPolicy(),
+                ]
+            ),
+            preservation_policy=managers.LatestN(n=keep),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(_steps_folder(workdir), options=options)
+
+    def latest_step(self) -> int | None:
+        """The newest complete checkpoint's step; None in a new workdir."""
+        return self._manager.latest_step()
+
+    def preempted(self, step: int) -> bool:
+        """Whether SIGTERM came and all processes agreed to stop at `step`.
+
+        Collective: every process calls it at every step. Works only under
+        jax.distributed; without it a SIGTERM ends the process.
+        """
+        return self._manager.reached_preemption(step)
+
+    def is_due(self, step: int) -> bool:
+        """Whether `step` is to be saved: its turn, or a preemption. Collective."""
+        return self._manager.should_save(step)
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        iterator: grain.DatasetIterator,
+        config: ml_collections.ConfigDict,
+    ) -> None:
+        """Saves; does nothing if `step` is there already.
+
+        Args:
+          step: updates done, state.step.
+          state: of all processes.
+          iterator: has given `step` batches; its position is the same on every host.
+          config: as resolved.
+        """
+        if step == self.latest_step():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(iterator.get_state()),
+            config=ocp.args.JsonSave(json.loads(to_json(config))),
+        )
+        self._manager.save(step, args=items, force=True)
+
+    def restore(
+        self,
+        abstract_state: TrainState,
+        iterator: grain.DatasetIterator,
+        config: ml_collections.ConfigDict,
+    ) -> TrainState:
+        """The newest state, laid out as `abstract_state`; moves `iterator` in place.
+
+        Args:
+          abstract_state: ShapeDtypeStructs with shardings; any mesh will do.
+          iterator: continues after the last batch that the saved state had seen, for
+            any number of hosts.
+          config: of this run; its networks must be those of the checkpoint.
+
+        Raises:
+          ValueError: the configs describe different networks.
+        """
+        step = self.latest_step()
+        saved = self._manager.restore(
+            step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
+        )
+        where = f"{self._manager.directory}/{step}"
+        check_same_fields(
+            ml_collections.ConfigDict(saved.config), config, MODEL_FIELDS, where
+        )
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract_state),
+            data=ocp.args.JsonRestore(),
+        )
+        restored = self._manager.restore(step, args=items)
+        iterator.set_state(restored.data)
+        return restored.state
+
+    def close(self) -> None:
+        """Waits for pending saves and lets go of the folder."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _read_tree(path: pathlib.Path, keep) -> dict:
+    """Part of an Orbax pytree item, as float32 numpy arrays.
+
+    keep: the tree of what the item holds to the subtree wanted of it.
+    """
+    with ocp.PyTreeCheckpointer() as reader:
+        item = keep(reader.metadata(path).item_metadata.tree)
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+        args = ocp.args.PyTreeRestore(
+            item=item, restore_args=as_numpy, partial_restore=True
+        )
+        restored = reader.restore(path, args=args)
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), restored)
+
+
+def is_workdir(path: str | os.PathLike) -> bool:
+    """Whether `path` looks like the --workdir of a training run."""
+    return _steps_folder(path).is_dir()
+
+
+def load_run(
+    workdir: str | os.PathLike, step: int | None = None
+) -> tuple[ml_collections.FrozenConfigDict, dict, int]:
+    """Config, EMA weights (see `load_export`) and step of a training run.
+
+    step: which checkpoint; None is the newest. Raises ValueError if it is not there.
+    """
+    folder = _steps_folder(workdir)
+    steps = []
+    if folder.is_dir():
+        steps = sorted(ocp.path.step.checkpoint_steps(folder))
+    if not steps or step not in (None, *steps):
+        raise ValueError(
+            f"{folder} has no checkpoint{'' if step is None else f' of step {step}'}; "
+            f"steps there: {', '.join(map(str, steps)) or 'none'}. Train with "
+            "`id2face train --workdir` first"
+        )
+    step = steps[-1] if step is None else step
+    handler = ocp.Checkpointer(ocp.JsonCheckpointHandler())
+    config = from_json(json.dumps(handler.restore(folder / str(step) / "config")))
+    tree = _read_tree(folder / str(step) / "state", ("ema", "frozen"))
+    if config.task == "autoencoder":
+        return config, {"autoencoder": tree["ema"]}, step
+    return config, {"model": tree["ema"], "autoencoder": tree["frozen"]["autoencoder"]}, step
+
+
+def save_export(
+    out: str | os.PathLike,
+    config: ml_collections.ConfigDict,
+    weights: dict,
+    dtype: str = "float32",
+) -> pathlib.Path:
+    """Writes config.json and weights/ to the new folder `out`, all or nothing.
+
+    Args:
+      out: must not exist yet.
+      config: of the run.
+      weights: {"model", "autoencoder"} or, of an autoencoder run, {"autoencoder"}.
+      dtype: storage, one of DTYPES; half the bytes for the 16-bit ones.
+
+    Raises:
+      ValueError: `out` exists, the dtype is unknown, or float16 cannot hold a value.
+    """
+    out = pathlib.Path(out).absolute()
+    if out.exists():
+        raise ValueError(f"{out} exists; remove it or export to another folder")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; use one of {DTYPES}")
+    stored = jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)), weights)
+    if not all(np.isfinite(x.astype(np.float32)).all() for x in jax.tree.leaves(stored)):
+        raise ValueError(
+            f"the weights are not all finite in {dtype}; use --dtype float32, and if "
+            "that fails too the run has diverged"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        with ocp.PyTreeCheckpointer() as writer:
+            writer.save(scratch / WEIGHTS, stored)
+        (scratch / CONFIG).write_text(to_json(config) + "\n")
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return out
+
+
+def load_export(
+    path: str | os.PathLike | None = None,
+) -> tuple[ml_collections.FrozenConfigDict, dict]:
+    """Config and float32 weights of an export.
+
+    Args:
+      path: folder of `id2face export`; None is the embedded default.
+
+    Returns:
+      (config, weights): weights {"model", "autoencoder"} as pytrees of float32 numpy
+      arrays; an export of an autoencoder run has "autoencoder" alone.
+
+    Raises:
+      ValueError: `path` is a training run, or no export at all.
+    """
+    path = pathlib.Path(PRETRAINED if path is None else path).absolute()
+    if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_dir():
+        if is_workdir(path):
+            raise ValueError(
+                f"{path} is the workdir of a training run, not an export; run "
+                f"`id2face export --checkpoint {path} --out DIR` and use DIR"
+            )
+        raise ValueError(
+            f"{path} is not an export: {CONFIG} and {WEIGHTS}/ were expected there. "
+            "`id2face export --checkpoint WORKDIR --out DIR` makes one"
+        )
+    config = from_json((path / CONFIG).read_text())
+    return config, _read_tree(path / WEIGHTS, lambda tree: tree)
+
+
+def load_weights(
+    path: str | os.PathLike | None, step: int | None = None
+) -> tuple[ml_collections.FrozenConfigDict, dict]:
+    """`load_export`, or the EMA weights of a training run's checkpoint `step`.
+
+    Raises ValueError if a step is asked of an export, which holds but one.
+    """
+    if path is not None and is_workdir(path):
+        return load_run(path, step)[:2]
+    if step is not None:
+        raise ValueError(f"step is {step} and {path} is no training run; leave it out")
+    return load_export(path)

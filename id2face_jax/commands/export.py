@@ -1,0 +1,39 @@
+"""Writes the EMA weights and the config of a training run to a folder of their own.
+
+An export is what users load: no optimizer state, and for the diffusion stage the frozen
+autoencoder beside the model.
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares --checkpoint, --out, --dtype and --step."""
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="WORKDIR", help="of `id2face train`"
+    )
+    parser.add_argument("--out", required=True, help="new folder")
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "bfloat16", "float16"),
+        help="how numbers are stored; they load as float32 (default: float32)",
+    )
+    parser.add_argument("--step", type=int, help="which checkpoint (default: newest)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports and says what."""
+    import jax
+
+    from id2face_jax import checkpoint
+
+    config, weights, step = checkpoint.load_run(args.checkpoint, args.step)
+    out = checkpoint.save_export(args.out, config, weights, args.dtype)
+    num = sum(x.size for x in jax.tree.leaves(weights))
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(
+        f"{out}: {config.task} of step {step}, {num / 1e6:.2f} M parameters as "
+        f"{args.dtype}, {size / 2**20:.1f} MiB"
+    )
+    return 0

@@ -1,0 +1,56 @@
+"""How a process becomes part of a run: jax.distributed and the compilation cache.
+
+Owns what must happen before the first device call. Leaves devices to `sharding`.
+"""
+
+import os
+import pathlib
+import re
+import socket
+
+import jax
+
+_ONE_OF_MANY = re.compile(r"(\d+)/(\d+)@(.+:\d+)")
+
+
+def start(distributed: str = "none") -> None:
+    """Joins the other processes, before any device call.
+
+    Args:
+      distributed: "none", this process alone; "auto", as the cluster's environment
+        says (SLURM, Cloud TPU, Kubernetes); or "I/N@HOST:PORT", process I of N.
+
+    Raises:
+      ValueError: another word.
+    """
+    if distributed == "auto":
+        jax.distributed.initialize()
+        return
+    if distributed == "none":
+        # Even one process: jax's notice of SIGTERM is a service of its coordinator.
+        # Without it the signal kills the run, unsaved.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        jax.distributed.initialize(
+            address, 1, 0, coordinator_bind_address=address, local_device_ids=None
+        )
+        return
+    match = _ONE_OF_MANY.fullmatch(distributed)
+    if not match:
+        raise ValueError(
+            f"--distributed is {distributed!r}; use none, auto, or I/N@HOST:PORT such "
+            "as 0/2@localhost:9876"
+        )
+    index, num, address = match.groups()
+    jax.distributed.initialize(address, int(num), int(index))
+
+
+def cache_compiled_programs(workdir: pathlib.Path) -> None:
+    """Keeps compiled programs in JAX_COMPILATION_CACHE_DIR, else in the workdir.
+
+    The folder is trusted code: it must not be writable by others.
+    """
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        folder = workdir.absolute() / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
