@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers as managers
 
 from id2face_jax.state import TrainState
@@ -38,7 +39,9 @@ _FREE_FIELDS = ("weights", "latent_noise", "l1_weight", "l2_weight", "sample_ste
 
 def to_json(config: ml_collections.ConfigDict) -> str:
     """The config as indented JSON, keys sorted."""
-    return json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True)
+    return json.dumps(
+        json.loads(config.to_json_best_effort()), indent=2, sort_keys=True
+    )
 
 
 def from_json(text: str) -> ml_collections.FrozenConfigDict:
@@ -190,13 +193,15 @@ def _read_tree(path: pathlib.Path, keep) -> dict:
 
     keep: the tree of what the item holds to the subtree wanted of it.
     """
-    with ocp.PyTreeCheckpointer() as reader:
-        item = keep(reader.metadata(path).item_metadata.tree)
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
-        args = ocp.args.PyTreeRestore(
-            item=item, restore_args=as_numpy, partial_restore=True
-        )
-        restored = reader.restore(path, args=args)
+    # The handler itself: a checkpointer looks for metadata that items of a step lack.
+    handler = ocp.PyTreeCheckpointHandler()
+    item = keep(handler.metadata(epath.Path(path)).tree)
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+    args = ocp.args.PyTreeRestore(
+        item=item, restore_args=as_numpy, partial_restore=True
+    )
+    restored = handler.restore(epath.Path(path), args=args)
+    handler.close()
     return jax.tree.map(lambda x: np.asarray(x, np.float32), restored)
 
 
@@ -223,12 +228,22 @@ def load_run(
             "`id2face train --workdir` first"
         )
     step = steps[-1] if step is None else step
-    handler = ocp.Checkpointer(ocp.JsonCheckpointHandler())
-    config = from_json(json.dumps(handler.restore(folder / str(step) / "config")))
-    tree = _read_tree(folder / str(step) / "state", ("ema", "frozen"))
+    handler = ocp.JsonCheckpointHandler()
+    saved = handler.restore(epath.Path(folder / str(step) / "config"))
+    config = from_json(json.dumps(saved))
+    path = folder / str(step) / "state"
     if config.task == "autoencoder":
+        tree = _read_tree(path, lambda tree: {"ema": tree["ema"]})
         return config, {"autoencoder": tree["ema"]}, step
-    return config, {"model": tree["ema"], "autoencoder": tree["frozen"]["autoencoder"]}, step
+    tree = _read_tree(
+        path,
+        lambda tree: {
+            "ema": tree["ema"],
+            "frozen": {"autoencoder": tree["frozen"]["autoencoder"]},
+        },
+    )
+    weights = {"model": tree["ema"], "autoencoder": tree["frozen"]["autoencoder"]}
+    return config, weights, step
 
 
 def save_export(
@@ -254,7 +269,9 @@ def save_export(
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; use one of {DTYPES}")
     stored = jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)), weights)
-    if not all(np.isfinite(x.astype(np.float32)).all() for x in jax.tree.leaves(stored)):
+    if not all(
+        np.isfinite(x.astype(np.float32)).all() for x in jax.tree.leaves(stored)
+    ):
         raise ValueError(
             f"the weights are not all finite in {dtype}; use --dtype float32, and if "
             "that fails too the run has diverged"

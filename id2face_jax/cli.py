@@ -13,8 +13,13 @@ import sys
 from collections.abc import Sequence
 
 import id2face_jax
+from id2face_jax.commands import export, sample, train
 
-COMMANDS = {}
+COMMANDS = {
+    "train": train,
+    "sample": sample,
+    "export": export,
+}
 # These verbs take --config.key=value, which only the config file can tell right from
 # wrong; all others refuse what they do not know.
 TAKES_OVERRIDES = ("train",)

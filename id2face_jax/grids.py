@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 _GAP = 4  # pixels between cells
+_MIN_WIDTH = 96  # of a cell, in pixels; smaller ones are magnified, for the titles
 _INK, _PAPER = (32, 32, 32), (255, 255, 255)
 
 
@@ -28,6 +29,9 @@ def make_grid(
             f"the grid has {num_columns} columns and {len(labels)} labels; "
             "give one label a column"
         )
+    factor = -(-_MIN_WIDTH // width)
+    cells = cells.repeat(factor, axis=2).repeat(factor, axis=3)
+    height, width = height * factor, width * factor
     # Titles of about ten letters fit a cell of any size, down to what can be read.
     font = ImageFont.load_default(size=max(8, width // 9))
     top = int(1.6 * font.size) + _GAP

@@ -110,5 +110,7 @@ def sample_columns(
     labels = ["source", "own identity"]
     for index in range(1, NUM_ANONYMOUS + 1):
         columns.append(column(index, mode))
-        labels.append(f"{mode} {index}" if mode != "embedding" else f"anonymous {index}")
+        labels.append(
+            f"{mode} {index}" if mode != "embedding" else f"anonymous {index}"
+        )
     return np.stack(columns, axis=1), labels

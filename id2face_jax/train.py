@@ -98,9 +98,7 @@ def _load_exports(config) -> tuple[dict, dict | None]:
     path = config.autoencoder.weights
     if config.task == "id2face" and path not in ("", "random"):
         saved, trees = checkpoint.load_export(path)
-        checkpoint.check_same_fields(
-            saved, config, checkpoint.AUTOENCODER_FIELDS, path
-        )
+        checkpoint.check_same_fields(saved, config, checkpoint.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
     if config.task == "id2face" and config.loss.cross_every:
         frozen["recognizer"] = embed.dlib_weights()
@@ -209,7 +207,7 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
                 jax.block_until_ready(recent[-3:][0])
         step += 1
         bar.update()
-        if step % train.log_every == 0:
+        if step % train.log_every == 0 or step % train.sample_every == 0:
             _log(run, step, recent, timer, bar)
         if step % train.sample_every == 0:
             with timer("eval"):
