@@ -1,0 +1,181 @@
+"""What looks at the pictures: detectors, recognisers, head pose, expression.
+
+Owns the networks that judge and how each is fed; they never take part in making a
+picture. Every method's output goes through the same calls as the untouched photos.
+
+Alignment is the recogniser's first step and could hide a failure: a face that is not
+detected cannot be aligned, and would count as anonymous. So an undetected face is
+embedded at the source's landmarks, as an attacker would who marks them by hand, and
+the detection rate is a figure of its own.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import onnxruntime
+from jaxtyping import Float, UInt8
+
+from id2face_jax.faces import detect
+
+DETECTION_THRESHOLD = 0.5
+# A crop is enlarged to this many pixels for detection; finds all untouched LFW faces.
+_DETECTION_SIDE = 256
+EXPRESSIONS = (
+    "neutral",
+    "happy",
+    "sad",
+    "angry",
+    "fearful",
+    "disgusted",
+    "surprised",
+)
+
+
+def make_detector() -> detect.CenterFaceDetector:
+    """The product's own detector, set for aligned crops."""
+    return detect.CenterFaceDetector(min_long_side=_DETECTION_SIDE)
+
+
+def find_faces(
+    detector: detect.CenterFaceDetector,
+    images: UInt8[np.ndarray, "n s s 3"],
+    landmarks: Float[np.ndarray, "n 5 2"],
+) -> dict[str, np.ndarray]:
+    """Looks for the face in each crop.
+
+    Args:
+      detector: finds faces.
+      images: crops.
+      landmarks: of the sources; a detection counts if its box holds their mean, and
+        they stand in where there is none.
+
+    Returns found (n,) bool; landmarks (n, 5, 2); box (n, 4), of the source's landmarks
+    where nothing was found; score (n,), 0 where nothing was found.
+    """
+    out = {
+        "found": np.zeros(len(images), bool),
+        "landmarks": landmarks.astype(np.float32),
+        "box": np.stack([_box_around(points) for points in landmarks]),
+        "score": np.zeros(len(images), np.float32),
+    }
+    for i, image in enumerate(images):
+        x, y = landmarks[i].mean(axis=0)
+        faces = [
+            face
+            for face in detector(image, DETECTION_THRESHOLD)
+            if face.box[0] < x < face.box[2] and face.box[1] < y < face.box[3]
+        ]
+        if faces:
+            best = max(faces, key=lambda face: face.score)
+            out["found"][i], out["score"][i] = True, best.score
+            out["landmarks"][i], out["box"][i] = best.landmarks, best.box
+    return out
+
+
+def _box_around(points: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "4"]:
+    """A detector-like box around five points: CenterFace's mean over LFW."""
+    eyes = np.linalg.norm(points[1] - points[0])
+    x, y = points.mean(axis=0)
+    half_width, up, down = 1.1 * eyes, 1.45 * eyes, 1.3 * eyes
+    return np.float32([x - half_width, y - up, x + half_width, y + down])
+
+
+def square_views(
+    images: UInt8[np.ndarray, "n s s 3"],
+    boxes: Float[np.ndarray, "n 4"],
+    grow: float,
+    size: int,
+) -> UInt8[np.ndarray, "n size size 3"]:
+    """Square views around boxes grown by a factor; borders are mirrored."""
+    views = []
+    for image, (left, top, right, bottom) in zip(images, boxes, strict=True):
+        side = max(right - left, bottom - top) * grow
+        scale = size / side
+        shift = size / 2 - scale * np.array([(left + right) / 2, (top + bottom) / 2])
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        views.append(
+            cv2.warpAffine(
+                image,
+                matrix,
+                (size, size),
+                flags=cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REFLECT_101,
+            )
+        )
+    return np.stack(views)
+
+
+def _session(path: pathlib.Path) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise ValueError(f"no model at {path}; give the path of an ONNX file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _one_by_one(session, x: Float[np.ndarray, "n c h w"]) -> np.ndarray:
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: row[None]})[0] for row in x])
+
+
+class PoseJudge:
+    """Head pose by FSA-Net files (one or several, averaged): yaw, pitch, roll."""
+
+    def __init__(self, paths: Sequence[pathlib.Path]):
+        self._sessions = [_session(path) for path in paths]
+
+    def __call__(
+        self, images: UInt8[np.ndarray, "n s s 3"], boxes: Float[np.ndarray, "n 4"]
+    ) -> Float[np.ndarray, "n 3"]:
+        """Degrees of each face; boxes as a detector gives them."""
+        views = square_views(images, boxes, 1.3, 64)[..., ::-1].astype(np.float32)
+        x = np.ascontiguousarray(((views - 127.5) / 128).transpose(0, 3, 1, 2))
+        angles = [_one_by_one(session, x) for session in self._sessions]
+        return np.mean(angles, axis=0)
+
+
+class ExpressionJudge:
+    """Probabilities of EXPRESSIONS by an ONNX file."""
+
+    def __init__(self, path: pathlib.Path):
+        self._session = _session(path)
+
+    def __call__(
+        self, images: UInt8[np.ndarray, "n s s 3"], boxes: Float[np.ndarray, "n 4"]
+    ) -> Float[np.ndarray, "n 7"]:
+        """One distribution a face; boxes as a detector gives them."""
+        views = square_views(images, boxes, 1.1, 112).astype(np.float32)
+        return _one_by_one(
+            self._session, np.ascontiguousarray(views.transpose(0, 3, 1, 2))
+        )
+
+
+class SecondDetector:
+    """YuNet through OpenCV: does another detector see the face?"""
+
+    def __init__(self, path: pathlib.Path):
+        if not path.is_file():
+            raise ValueError(f"no detector at {path}; give the path of yunet's ONNX")
+        self._detector = cv2.FaceDetectorYN.create(
+            str(path), "", (_DETECTION_SIDE, _DETECTION_SIDE), 0.6
+        )
+
+    def __call__(self, images: UInt8[np.ndarray, "n s s 3"]) -> np.ndarray:
+        """(n,) bool: found a face whose box holds the crop's middle."""
+        return np.array([self._finds(image) for image in images])
+
+    def _finds(self, image) -> bool:
+        side = _DETECTION_SIDE
+        bgr = cv2.cvtColor(cv2.resize(image, (side, side)), cv2.COLOR_RGB2BGR)
+        _, faces = self._detector.detect(bgr)
+        middle = side / 2
+        return any(
+            face[0] < middle < face[0] + face[2]
+            and face[1] < middle < face[1] + face[3]
+            for face in (faces if faces is not None else ())
+        )
