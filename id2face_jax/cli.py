@@ -13,9 +13,12 @@ import sys
 from collections.abc import Sequence
 
 import id2face_jax
-from id2face_jax.commands import export, sample, train
+from id2face_jax.commands import anonymize, demo, export, key, sample, train
 
 COMMANDS = {
+    "anonymize": anonymize,
+    "demo": demo,
+    "key": key,
     "train": train,
     "sample": sample,
     "export": export,

@@ -1,0 +1,182 @@
+"""Pictures in, anonymized pictures out: the Python API.
+
+For each picture: find the faces; up to `max_attempts` times generate those that are
+not hidden yet (of a batch of pictures at once), paste, and verify every face after the
+paste; blur what will not be hidden; search the whole picture again, and treat a face
+that was missed like any other. Doubt falls on the side of hiding: a picture in which a
+face could not be hidden is refused, not returned. The steps are in `rounds`.
+
+>>> import skimage.data
+>>> anonymizer = Anonymizer.from_pretrained()
+>>> result = anonymizer(skimage.data.astronaut())
+>>> result.image.shape, len(result.faces), result.state in ("anonymized", "fallback")
+((512, 512, 3), 1, True)
+>>> result.faces[0].cosine < result.faces[0].threshold
+True
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import PIL.Image
+from jaxtyping import UInt8
+
+from id2face_jax.anonymize import finding, images, report, rounds
+from id2face_jax.anonymize.generator import DiffusionGenerator, Generator
+from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.subject import Face, Picture
+from id2face_jax.faces.detect import CenterFaceDetector
+from id2face_jax.faces.embed import Recognizer, make_recognizer
+
+# How often the finished picture is searched for faces that were missed. What only the
+# last search finds is blurred at once.
+_SWEEPS = 2
+
+# Both get the faces of one picture, largest first.
+Namer = Callable[[Sequence[Face]], Sequence[str | None]]  # whose faces they are
+Chooser = Callable[[Sequence[Face]], Sequence[bool]]  # which ones to change
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of a picture.
+
+    Attributes:
+      image: anonymized; None if the picture was refused. Where state is "no_face" it
+        is the picture as it came.
+      state: "anonymized", "no_face", "fallback" (a face is blurred) or "refused".
+      faces: largest first.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"] | None
+    state: str
+    faces: tuple[Face, ...]
+
+    @property
+    def report(self) -> dict:
+        """State and faces as in report.json."""
+        return report.picture_record(self.state, self.faces)
+
+
+class Anonymizer:
+    """Callable: `anonymizer(image)` gives a `Result`. Models are loaded once."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        recognizers: Sequence[Recognizer],
+        detector: finding.Detector,
+        settings: Settings | None = None,
+    ):
+        """Args:
+
+        generator: makes the new faces.
+        recognizers: the first one's embeddings condition the generator; all verify.
+        detector: finds faces, `detector(image, threshold)`.
+        settings: None is the default.
+        """
+        if recognizers[0].dim != generator.embedding_dim:
+            raise ValueError(
+                f"recogniser {recognizers[0].name} gives {recognizers[0].dim} numbers "
+                f"and the model was trained on {generator.embedding_dim}; use the "
+                "recogniser that made the model's records"
+            )
+        self.tools = rounds.Tools(
+            generator, tuple(recognizers), detector, settings or Settings()
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike | None = None,
+        *,
+        recognizer: str = "dlib",
+        verifier: str | os.PathLike | None = None,
+        num_steps: int | None = None,
+        max_batch: int | None = None,
+        settings: Settings | None = None,
+    ) -> "Anonymizer":
+        """The anonymizer of an export.
+
+        Args:
+          path: an export or a training run; None is the embedded default.
+          recognizer: "dlib" or an ONNX file: the one that the model was trained on.
+          verifier: ONNX file of a further recogniser that must not know a face again.
+          num_steps: DDIM steps; None is the model's own number.
+          max_batch: most faces generated at once; None is what suits the device.
+          settings: None is the default.
+        """
+        generator = DiffusionGenerator.from_export(
+            path, num_steps=num_steps, max_batch=max_batch
+        )
+        names = [recognizer] if verifier is None else [recognizer, str(verifier)]
+        recognizers = [make_recognizer(name) for name in names]
+        return cls(generator, recognizers, CenterFaceDetector(), settings)
+
+    def __call__(
+        self,
+        image: UInt8[np.ndarray, "h w 3"] | PIL.Image.Image | str | os.PathLike,
+        *,
+        aligned: bool = False,
+        namer: Namer | None = None,
+        chooser: Chooser | None = None,
+    ) -> Result:
+        """Anonymizes one picture.
+
+        Args:
+          image: RGB pixels, a PIL image or a file; their orientation is applied.
+          aligned: the picture is an aligned crop (see `faces.align`): there is a face
+            at the template's points, whatever the detector says.
+          namer: whose faces they are, for keyed identities.
+          chooser: which faces to change; None is all.
+        """
+        if not isinstance(image, np.ndarray):
+            image = images.to_pixels(image)
+        return self.anonymize_all(
+            [image], aligned=aligned, namers=[namer], choosers=[chooser]
+        )[0]
+
+    def anonymize_all(
+        self,
+        pictures: Sequence[UInt8[np.ndarray, "h w 3"]],
+        *,
+        aligned: bool = False,
+        namers: Sequence[Namer | None] | None = None,
+        choosers: Sequence[Chooser | None] | None = None,
+    ) -> list[Result]:
+        """One result a picture; a result does not depend on the other pictures.
+
+        Args as in `__call__`, with a namer and a chooser for each picture.
+        """
+        work = [rounds.open_picture(self.tools, image, aligned) for image in pictures]
+        rounds.prepare(self.tools, [(picture, picture.faces) for picture in work])
+        nobody = [None] * len(work)
+        for picture, namer, chooser in zip(
+            work, namers or nobody, choosers or nobody, strict=True
+        ):
+            _choose(picture, namer, chooser)
+        for _ in range(_SWEEPS):
+            rounds.change(self.tools, work)
+            if not rounds.add_missed(self.tools, work):
+                break
+        for picture in work:
+            rounds.hide_rest(self.tools, picture)
+        return [_result(picture) for picture in work]
+
+
+def _choose(picture: Picture, namer: Namer | None, chooser: Chooser | None) -> None:
+    faces = picture.faces
+    if namer is not None:
+        for face, person in zip(faces, namer(faces), strict=True):
+            face.person = person
+    if chooser is not None:
+        for face, changes in zip(faces, chooser(faces), strict=True):
+            face.state = None if changes else "kept"
+
+
+def _result(picture: Picture) -> Result:
+    state = picture.state
+    image = None if state == "refused" else picture.canvas.current
+    return Result(image, state, tuple(picture.faces))

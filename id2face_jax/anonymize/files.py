@@ -1,0 +1,230 @@
+"""A run over files: read, anonymize in batches, write, record.
+
+Owns what happens to each file, whatever it holds: its result is written whole, and
+recorded, or it is refused with a reason, and the run goes on. Memory is bounded by one
+batch. Leaves which files there are to `inputs`, the record to `ledger`, and the faces
+to `anonymizer`.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import cv2
+import numpy as np
+import tqdm
+
+from id2face_jax.anonymize import images, metadata, preview, report
+from id2face_jax.anonymize.anonymizer import Anonymizer, Chooser, Namer, Result
+from id2face_jax.anonymize.images import Photo
+from id2face_jax.anonymize.inputs import Job
+from id2face_jax.anonymize.ledger import Ledger, hash_of, write_atomically
+
+ON_NO_FACE = ("copy", "refuse", "skip")
+# A batch ends at this many pixels, however few pictures that is: 300 MB in work.
+_MAX_BATCH_PIXELS = 40_000_000
+# What a picture can make the libraries below raise; anything else is our own fault.
+_PICTURE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, cv2.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What a user chooses about files.
+
+    Attributes:
+      on_no_face: "copy" writes a picture without faces, re-encoded; "refuse" counts it
+        as refused; "skip" writes nothing.
+      metadata: see the module `metadata`.
+      overwrite: redo results that are there.
+      aligned: pictures are aligned crops.
+      dry_run: draw the faces found, each blurred, instead of anonymizing.
+      batch_size: pictures in work at once.
+    """
+
+    on_no_face: str = "refuse"
+    metadata: str = "strip"
+    overwrite: bool = False
+    aligned: bool = False
+    dry_run: bool = False
+    batch_size: int = 16
+
+    def __post_init__(self):
+        metadata.check_policy(self.metadata)
+        if self.on_no_face not in ON_NO_FACE:
+            raise ValueError(
+                f"on_no_face is {self.on_no_face!r}; use one of {', '.join(ON_NO_FACE)}"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch size is {self.batch_size}; use 1 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class People:
+    """Whose faces, and which: a namer for each file, and one chooser."""
+
+    namer: Callable[[pathlib.Path], Namer | None] = lambda source: None
+    chooser: Chooser | None = None
+
+
+def run(
+    anonymizer: Anonymizer,
+    jobs: Sequence[Job],
+    book: Ledger,
+    choices: Choices,
+    people: People,
+    quiet: bool = False,
+) -> list[dict]:
+    """Works through all jobs and returns their records, those done before first.
+
+    quiet: no progress bar on stderr.
+    """
+    record = report.run_record(anonymizer.tools, **dataclasses.asdict(choices))
+    run_id = hash_of(json.dumps(record, sort_keys=True).encode())[:12]
+    book.add_run(run_id, record)
+    done = {job for job in jobs if _is_done(job, book, choices)}
+    todo = [job for job in jobs if job not in done]
+    records = [book.records[book.relative(job.output)] for job in jobs if job in done]
+    with tqdm.tqdm(
+        total=len(jobs), initial=len(done), unit="file", disable=quiet
+    ) as bar:
+        for batch in _batches(todo, book, choices):
+            records += _work(anonymizer, batch, book, choices, people, run_id)
+            bar.update(len(batch))
+    return records
+
+
+def _is_done(job: Job, book: Ledger, choices: Choices) -> bool:
+    if choices.overwrite or job.error or not job.source.is_file():
+        return False
+    return book.is_done(job.source, job.output)
+
+
+def _batches(
+    jobs: Iterable[Job], book: Ledger, choices: Choices
+) -> Iterator[list[tuple[Job, Photo | Exception]]]:
+    """Jobs with their pictures, or with what went wrong as they were read."""
+    batch, num_pixels = [], 0
+    for job in jobs:
+        try:
+            if job.error:
+                raise ValueError(f"{job.source.name} {job.error}")
+            images.output_format(job.output.suffix)
+            if not choices.overwrite and _is_foreign(job.output, book):
+                raise ValueError(
+                    f"{job.output} exists and is no result of id2face; --overwrite "
+                    "would replace it"
+                )
+            photo = images.read(job.source)
+            num_pixels += photo.pixels.size // 3
+        except _PICTURE_ERRORS as error:
+            photo = error
+        batch.append((job, photo))
+        if len(batch) == choices.batch_size or num_pixels > _MAX_BATCH_PIXELS:
+            yield batch
+            batch, num_pixels = [], 0
+    if batch:
+        yield batch
+
+
+def _is_foreign(output: pathlib.Path, book: Ledger) -> bool:
+    return output.exists() and not book.owns(output)
+
+
+def _work(anonymizer, batch, book, choices, people, run_id) -> list[dict]:
+    """The records of one batch, after its results have been written."""
+    start = time.perf_counter()
+    results = _results(anonymizer, batch, choices, people)
+    seconds = (time.perf_counter() - start) / len(batch)
+    records = []
+    for (job, photo), result in zip(batch, results, strict=True):
+        record = {
+            "input": str(job.source),
+            "output": None if job.error else book.relative(job.output),
+            "state": "refused",
+            "message": "",
+            "faces": [],
+            "output_sha256": None,
+            "seconds": round(seconds, 3),
+            "run": run_id,
+        }
+        try:
+            if isinstance(result, Exception):
+                raise result
+            _finish(anonymizer, job, photo, result, record, book, choices)
+        except _PICTURE_ERRORS as error:
+            record |= {"state": "refused", "output_sha256": None}
+            record["message"] = " ".join(str(error).split()) or type(error).__name__
+            if not job.error:
+                _remove_own(job, book)
+            book.add(record)
+        records.append(record)
+    return records
+
+
+def _results(anonymizer, batch, choices, people) -> list[Result | Exception]:
+    """A result for each picture that was read; what it raised for each other."""
+    results: list[Result | Exception] = [photo for _, photo in batch]
+    good = [i for i, photo in enumerate(results) if isinstance(photo, Photo)]
+
+    def anonymize(rows: Sequence[int]) -> list[Result]:
+        return anonymizer.anonymize_all(
+            [batch[i][1].pixels for i in rows],
+            aligned=choices.aligned,
+            namers=[people.namer(batch[i][0].source) for i in rows],
+            choosers=[people.chooser] * len(rows),
+        )
+
+    try:
+        new = anonymize(good)
+    except _PICTURE_ERRORS:
+        # One of them did it; alone, it stops no other.
+        new = []
+        for row in good:
+            try:
+                new += anonymize([row])
+            except _PICTURE_ERRORS as error:
+                new.append(error)
+    for row, result in zip(good, new, strict=True):
+        results[row] = result
+    return results
+
+
+def _finish(anonymizer, job, photo, result, record, book, choices) -> None:
+    """Records and writes a result; raises ValueError if it is refused."""
+    record |= result.report
+    faces = result.faces
+    if result.state == "refused":
+        refused = sum(face.state == "refused" for face in faces)
+        raise ValueError(f"{refused} of {len(faces)} faces could not be hidden")
+    if result.state == "no_face":
+        kept = f"all faces, {len(faces)}, are to be kept"
+        record["message"] = kept if faces else "no face was found"
+        if choices.on_no_face == "refuse":
+            raise ValueError(
+                f"{record['message']}; --on-no-face copy or skip allows it"
+            )
+        if choices.on_no_face == "skip":
+            _remove_own(job, book)
+            book.add(record)
+            return
+    if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
+        raise ValueError("its transparency shows a face; flatten the picture first")
+    pixels = preview.draw(result) if choices.dry_run else result.image
+    content = images.encode(photo, pixels, job.output.suffix, choices.metadata)
+    record["output_sha256"] = hash_of(content)
+    book.add(record)
+    write_atomically(job.output, content)
+
+
+def _shows_face(anonymizer: Anonymizer, alpha: np.ndarray) -> bool:
+    tools = anonymizer.tools
+    grey = np.repeat(alpha[..., None], 3, axis=-1)
+    return bool(tools.detector(grey, tools.settings.det_threshold))
+
+
+def _remove_own(job: Job, book: Ledger) -> None:
+    """Takes away a result of an earlier run that this one does not stand by."""
+    if book.owns(job.output):
+        job.output.unlink()

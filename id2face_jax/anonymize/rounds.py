@@ -1,0 +1,251 @@
+"""The steps that take pictures in work to their end, in the order they are called.
+
+`open_picture` and `prepare` find and describe the faces; `change` generates, pastes
+and verifies round after round, and hides what will not pass; `missed` searches the
+result for faces that nobody has changed. Owns the decisions: who is generated again,
+with what, and when it is enough. Leaves pixels to `canvas`, checks to `verify`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from id2face_jax.anonymize import finding, keys, verify
+from id2face_jax.anonymize.canvas import Canvas, crop_window, waves
+from id2face_jax.anonymize.generator import Generator, Requests
+from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.subject import Face, Picture
+from id2face_jax.faces import align
+from id2face_jax.faces.detect import Detection
+from id2face_jax.faces.embed import Recognizer
+from id2face_jax.faces.mask import face_mask
+
+_BORDER = 4  # pixels over which a scaled mask ends before the crop does
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """The models and choices that every step needs; see `anonymizer.Anonymizer`."""
+
+    generator: Generator
+    recognizers: tuple[Recognizer, ...]
+    detector: finding.Detector
+    settings: Settings
+
+
+def open_picture(
+    tools: Tools, image: UInt8[np.ndarray, "h w 3"], aligned: bool
+) -> Picture:
+    """The picture with its faces, which `prepare` has yet to describe."""
+    detections = finding.find_faces(tools.detector, image, tools.settings.det_threshold)
+    if aligned:
+        known = _template_face(image)
+        others = [d for d in detections if not finding.is_same_face(d.box, known.box)]
+        detections = [known, *others]
+    return Picture(Canvas(image), [Face(detection) for detection in detections])
+
+
+def _template_face(image: UInt8[np.ndarray, "h w 3"]) -> Detection:
+    height, width = image.shape[:2]
+    if height != width:
+        raise ValueError(
+            f"an aligned crop is square and this picture is {width} x {height}; leave "
+            "out --aligned, and the face will be found"
+        )
+    points = align.template(width)
+    # The detector's box: brows to chin, and the cheeks.
+    center, unit = points.mean(axis=0), points[3:, 1].mean() - points[:2, 1].mean()
+    box = np.concatenate([center - [1.2, 1.6] * unit, center + [1.2, 1.4] * unit])
+    return Detection(box.astype(np.float32), 0.0, points)
+
+
+def prepare(tools: Tools, work: Sequence[tuple[Picture, Sequence[Face]]]) -> None:
+    """Gives the faces crop, mask, digest and embeddings, from the original picture."""
+    described = []
+    for picture, faces in work:
+        for face in faces:
+            landmarks = face.detection.landmarks
+            if not verify.is_face_shaped(landmarks):
+                continue
+            size = tools.generator.size
+            face.matrix = align.crop_matrix(landmarks, size)
+            face.mask = scaled_mask(
+                align.transform_points(face.matrix, landmarks),
+                size,
+                tools.settings.mask_scale,
+            )
+            crop = align.crop(picture.canvas.original, face.matrix, size)
+            face.digest = keys.face_digest(crop)
+            described.append((picture.canvas.original, face))
+    if not described:
+        return
+    embeddings = verify.embed(
+        tools.recognizers,
+        [image for image, _ in described],
+        np.stack([face.detection.landmarks for _, face in described]),
+    )
+    for row, (_, face) in enumerate(described):
+        face.embeddings = tuple(vectors[row] for vectors in embeddings)
+
+
+def scaled_mask(
+    landmarks: Float[np.ndarray, "5 2"], size: int, scale: float
+) -> Float[np.ndarray, "size size"]:
+    """The identity mask, `scale` times as large; 0 at the crop's border."""
+    center = landmarks.mean(axis=0)
+    larger = (center + scale * (landmarks - center)).astype(np.float32)
+    ramp = np.minimum(np.arange(size), np.arange(size)[::-1]) / _BORDER
+    border = np.minimum(1.0, np.minimum.outer(ramp, ramp))
+    return (face_mask(larger, size) * border).astype(np.float32)
+
+
+def change(tools: Tools, pictures: Sequence[Picture]) -> None:
+    """Generates and verifies faces in work; those that will not be hidden are blurred.
+
+    Afterwards every face has a state.
+    """
+    for attempt in range(tools.settings.max_attempts):
+        if not any(picture.to_generate() for picture in pictures):
+            break
+        _generate(tools, pictures, attempt)
+        for picture in pictures:
+            if picture.to_generate():
+                _verify(tools, picture)
+    for picture in pictures:
+        hide_rest(tools, picture)
+
+
+def _generate(tools: Tools, pictures: Sequence[Picture], attempt: int) -> None:
+    """One attempt at all faces in work, wave by wave; a wave is one batch."""
+    batches: dict[int, list[tuple[Picture, int]]] = {}
+    for picture in pictures:
+        todo = picture.to_generate()
+        shape, faces = picture.canvas.original.shape, picture.faces
+        windows = [crop_window(shape, faces[i].matrix, faces[i].mask) for i in todo]
+        for number, wave in enumerate(waves(windows)):
+            batches.setdefault(number, []).extend((picture, todo[i]) for i in wave)
+    for _, jobs in sorted(batches.items()):
+        crops = tools.generator(_requests(tools, jobs, attempt))
+        for (picture, index), crop in zip(jobs, crops, strict=True):
+            face = picture.faces[index]
+            picture.canvas.paint(index, crop, face.matrix, face.mask)
+            face.attempts += 1
+            face.angle = tools.settings.angle(attempt)
+
+
+def _requests(
+    tools: Tools, jobs: Sequence[tuple[Picture, int]], attempt: int
+) -> Requests:
+    settings, faces = tools.settings, [picture.faces[i] for picture, i in jobs]
+    dim = tools.generator.identity_dim
+    crops = [
+        picture.canvas.cut(index, face.matrix, face.mask)
+        for (picture, index), face in zip(jobs, faces, strict=True)
+    ]
+    return Requests(
+        np.stack(crops),
+        np.stack([face.mask for face in faces]),
+        np.stack([face.embeddings[0] for face in faces]),
+        np.stack([_latent(settings, face, attempt, dim) for face in faces]),
+        np.uint32([keys.noise_seed(settings.seed, f.digest, attempt) for f in faces]),
+        np.full(len(faces), settings.angle(attempt), np.float32),
+    )
+
+
+def _latent(
+    settings: Settings, face: Face, attempt: int, dim: int
+) -> Float[np.ndarray, " dim"]:
+    if settings.key is None:
+        return keys.random_latent(settings.seed, face.digest, attempt, dim)
+    # A pseudonym gets a second chance with other noise before it is given up.
+    person = face.person or "face:" + face.digest.hex()
+    return keys.keyed_latent(settings.key, person, max(0, attempt - 1), dim)
+
+
+def _verify(tools: Tools, picture: Picture) -> None:
+    """Checks every face that was painted; sets or takes back "anonymized".
+
+    Faces that had passed are checked again: a neighbour may have painted over them.
+    """
+    painted = [
+        face
+        for face in picture.faces
+        if face.attempts and face.state in (None, "anonymized")
+    ]
+    _check(tools, picture, painted)
+    for face in painted:
+        # One that the detector saw must be seen again; else it is a smudge, no face.
+        natural = face.seen or face.detection.score == 0.0
+        face.state = "anonymized" if face.hidden and natural else None
+
+
+def _check(tools: Tools, picture: Picture, faces: Sequence[Face]) -> None:
+    image, views = picture.canvas.current, []
+    for face in faces:
+        landmarks = face.detection.landmarks
+        again = verify.seen_again(
+            tools.detector, image, landmarks, tools.settings.det_threshold
+        )
+        face.seen = bool(again)
+        views.append([landmarks, *again])
+    described = [face.embeddings for face in picture.faces if face.embeddings]
+    sources = [np.stack(vectors) for vectors in zip(*described, strict=True)]
+    for face, checks in zip(
+        faces, verify.checks(tools.recognizers, image, views, sources), strict=True
+    ):
+        face.checks = checks
+
+
+def hide_rest(tools: Tools, picture: Picture) -> None:
+    """Hides the faces in work without a generator; afterwards each has a state.
+
+    First blurred, then painted over, then refused. Neighbours are checked again, since
+    a blur may have changed them too.
+    """
+    faces, scale = picture.faces, tools.settings.mask_scale
+    times_hidden = dict.fromkeys(range(len(faces)), 0)
+    while todo := picture.in_work():
+        for index in todo:
+            gives_up = tools.settings.on_failure == "refuse" or times_hidden[index] == 2
+            faces[index].state = "refused" if gives_up else "fallback"
+            if not gives_up:
+                solid = times_hidden[index] == 1
+                box = faces[index].detection.box
+                picture.canvas.hide(index, box, scale=scale, solid=solid)
+                times_hidden[index] += 1
+        done = ("anonymized", "fallback")
+        changed = [face for face in faces if face.state in done and face.embeddings]
+        _check(tools, picture, changed)
+        for face in changed:
+            if not face.hidden:
+                face.state = None
+
+
+def add_missed(tools: Tools, pictures: Sequence[Picture]) -> bool:
+    """Adds the faces of the changed pictures that nobody has changed; returns whether.
+
+    They are described from the original picture, like all others.
+    """
+    work = []
+    for picture in pictures:
+        if picture.state not in ("anonymized", "fallback"):
+            continue
+        found = finding.look(
+            tools.detector, picture.canvas.current, tools.settings.det_threshold
+        )
+        missed = [Face(d) for d in found if not _is_known(picture, d)]
+        picture.faces += missed
+        work.append((picture, missed))
+    prepare(tools, work)
+    return any(missed for _, missed in work)
+
+
+def _is_known(picture: Picture, detection: Detection) -> bool:
+    """Whether a face of the picture stands there, or its new pixels."""
+    center = detection.landmarks.mean(axis=0)
+    return picture.canvas.is_painted(center) or any(
+        finding.is_same_face(detection.box, face.detection.box)
+        for face in picture.faces
+    )

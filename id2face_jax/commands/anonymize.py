@@ -1,0 +1,241 @@
+"""Anonymizes faces in photos: files, patterns and whole folders.
+
+Every file ends in one of four states: anonymized, fallback (a face that the model could
+not hide is blurred), no_face, or refused (nothing is written). Exit code: 0 every file
+is safe; 1 an error; 2 wrong usage; 3 some file was refused. What was done to each face,
+and how far it is from being recognised, is in report.json.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares inputs, output, and the choices of Settings, Choices and People."""
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo or folder")
+    parser.add_argument(
+        "-o", "--out", required=True, help="file for one photo, else a folder"
+    )
+    parser.add_argument("--report", help="default: report.json in the output folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="draw boxes round the faces found, blurred, instead of anonymizing",
+    )
+    _add_face_arguments(parser.add_argument_group("new faces"))
+    _add_people_arguments(parser.add_argument_group("people"))
+    _add_file_arguments(parser.add_argument_group("files"))
+
+
+def _add_face_arguments(group) -> None:
+    group.add_argument("--seed", type=int, default=0, help="default: 0")
+    group.add_argument(
+        "--strength",
+        type=float,
+        default=90.0,
+        metavar="DEGREES",
+        help="between the old identity and the new, 90 to 150 (default: 90)",
+    )
+    group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
+    group.add_argument(
+        "--det-thresh",
+        type=float,
+        default=0.2,
+        metavar="SCORE",
+        help="least score of a face; low, so that none is missed (default: 0.2)",
+    )
+    group.add_argument(
+        "--mask-scale",
+        type=float,
+        default=1.0,
+        help="size of the changed region, 1 to 1.5 (default: 1)",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        help="faces generated at once; default: what suits the device",
+    )
+    group.add_argument(
+        "--on-failure",
+        choices=("blur", "refuse"),
+        default="blur",
+        help="what to do with a face that the model cannot hide (default: blur)",
+    )
+    group.add_argument(
+        "--checkpoint", help="export or training run; default: the embedded model"
+    )
+    group.add_argument(
+        "--recognizer",
+        default="dlib",
+        help="dlib or an ONNX file: the one that the model was trained on",
+    )
+    group.add_argument(
+        "--verifier",
+        metavar="ONNX",
+        help="a second recogniser, which must not know a face again either",
+    )
+
+
+def _add_people_arguments(group) -> None:
+    who = group.add_mutually_exclusive_group()
+    who.add_argument(
+        "--keep", action="append", metavar="PHOTO", help="of a person who stays as is"
+    )
+    who.add_argument(
+        "--only", action="append", metavar="PHOTO", help="change this person alone"
+    )
+    group.add_argument(
+        "--key-file",
+        help="of `id2face key`: the same person gets the same new face, with this key",
+    )
+    group.add_argument(
+        "--person-from",
+        metavar="SOURCE",
+        help="with a key, who is who: parent (folder names), filename, or a .csv",
+    )
+
+
+def _add_file_arguments(group) -> None:
+    group.add_argument(
+        "--on-no-face",
+        choices=("copy", "refuse", "skip"),
+        default="refuse",
+        help="what to do with a photo in which no face is found (default: refuse)",
+    )
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave results as they are"
+    )
+    existing.add_argument(
+        "--overwrite", action="store_true", help="redo and replace what is there"
+    )
+    group.add_argument(
+        "--metadata",
+        choices=("strip", "safe", "all"),
+        default="strip",
+        help="EXIF that stays: none; camera and date; also texts and place",
+    )
+    group.add_argument(
+        "--aligned", action="store_true", help="photos are aligned face crops"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Anonymizes; see the module's docstring for the exit code."""
+    from id2face_jax.anonymize import files, generator, inputs, ledger
+
+    try:
+        jobs = _jobs(args)
+    except inputs.UsageError as error:
+        print(f"id2face anonymize: {error}", file=sys.stderr)
+        return 2
+    generator.use_compilation_cache()
+    start = time.perf_counter()
+    anonymizer = _anonymizer(args)
+    choices = files.Choices(
+        on_no_face=args.on_no_face,
+        metadata=args.metadata,
+        overwrite=args.overwrite,
+        aligned=args.aligned,
+        dry_run=args.dry_run,
+    )
+    book = ledger.Ledger(_report_path(args))
+    people = _people(args, anonymizer.tools)
+    records = files.run(anonymizer, jobs, book, choices, people, quiet=args.quiet)
+    book.close()
+    refused = [record for record in records if record["state"] == "refused"]
+    for record in refused:
+        print(
+            _printable(f"refused {record['input']}: {record['message']}"),
+            file=sys.stderr,
+        )
+    if not args.quiet:
+        seconds = time.perf_counter() - start
+        print(_printable(f"{_summary(records)} in {seconds:.1f} s; see {book.path}"))
+    return 3 if refused else 0
+
+
+def _jobs(args: argparse.Namespace) -> list:
+    from id2face_jax.anonymize import inputs
+
+    if args.person_from and not args.key_file:
+        raise inputs.UsageError(
+            "--person-from says whose key it is: give --key-file too"
+        )
+    jobs = inputs.plan(args.inputs, args.out)
+    if not jobs:
+        raise ValueError(
+            f"no photo in {', '.join(args.inputs)}; looked for files that end in "
+            f"{' '.join(inputs.SUFFIXES)}"
+        )
+    if args.dry_run:
+        jobs = inputs.for_dry_run(jobs)
+    return jobs
+
+
+def _anonymizer(args: argparse.Namespace):
+    from id2face_jax.anonymize import keys
+    from id2face_jax.anonymize.anonymizer import Anonymizer
+    from id2face_jax.anonymize.settings import Settings
+
+    settings = Settings(
+        seed=args.seed,
+        strength=args.strength,
+        det_threshold=args.det_thresh,
+        mask_scale=args.mask_scale,
+        max_attempts=0 if args.dry_run else Settings.max_attempts,
+        on_failure="blur" if args.dry_run else args.on_failure,
+        key=keys.read_key(args.key_file) if args.key_file else None,
+    )
+    return Anonymizer.from_pretrained(
+        args.checkpoint,
+        recognizer=args.recognizer,
+        verifier=args.verifier,
+        num_steps=args.steps,
+        max_batch=args.batch_size,
+        settings=settings,
+    )
+
+
+def _report_path(args: argparse.Namespace) -> pathlib.Path:
+    from id2face_jax.anonymize import inputs, ledger
+
+    if args.report:
+        return pathlib.Path(args.report)
+    name = ledger.DRY_RUN_NAME if args.dry_run else ledger.REPORT_NAME
+    out = pathlib.Path(args.out)
+    return (out.parent if inputs.is_file_name(out) else out) / name
+
+
+def _people(args: argparse.Namespace, tools):
+    from id2face_jax.anonymize import files, people
+
+    chooser = None
+    if args.keep:
+        chooser = people.keep(tools, people.reference(tools, args.keep))
+    elif args.only:
+        chooser = people.only(tools, people.reference(tools, args.only))
+    if not args.person_from:
+        return files.People(chooser=chooser)
+    return files.People(people.namer_by_name(args.person_from), chooser)
+
+
+def _summary(records: Sequence[dict]) -> str:
+    from id2face_jax.anonymize import report
+
+    totals = report.totals(records)
+    files, faces = (
+        ", ".join(f"{count} {state}" for state, count in totals[kind].items() if count)
+        for kind in ("files", "faces")
+    )
+    return f"{len(records)} files: {files}; faces: {faces or 'none'}"
+
+
+def _printable(text: str) -> str:
+    # Names of files may be no UTF-8, or more than the terminal can show.
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,0 +1,78 @@
+"""Stand-ins whose answers a test knows: generators that fail on purpose, a recogniser.
+
+The recogniser sees small grey crops: the same face gives a cosine of 1, noise about 0.
+"""
+
+import numpy as np
+
+from id2face_jax.faces import align
+
+SIZE, IDENTITY_DIM, EMBEDDING_DIM = 64, 8, 16
+
+
+class PlantedRecognizer:
+    """Unit embeddings: a fixed projection of the aligned crop's centred grey pixels."""
+
+    name, dim, threshold = "planted", EMBEDDING_DIM, 0.6
+
+    def __init__(self, always: float | None = None):
+        """always: if given, all embeddings are one vector of this value, normalised."""
+        self._projection = np.random.default_rng(0).normal(size=(256, self.dim))
+        self._always = always
+
+    def __call__(self, images, landmarks):
+        vectors = []
+        for image, points in zip(images, landmarks, strict=True):
+            crop = align.crop(image, align.crop_matrix(points, 32), 32)[8:24, 8:24]
+            grey = crop.mean(axis=-1).reshape(-1)
+            vector = (grey - grey.mean()) @ self._projection
+            if self._always is not None:
+                vector = np.full(self.dim, self._always)
+            vectors.append(vector / (np.linalg.norm(vector) + 1e-9))
+        return np.float32(vectors)
+
+
+class PlantedGenerator:
+    """A generator made of one function: crop and its request's row to a new crop."""
+
+    size, embedding_dim, identity_dim = SIZE, EMBEDDING_DIM, IDENTITY_DIM
+    num_steps, fingerprint = 1, "planted"
+
+    def __init__(self, function):
+        self._function = function
+        self.requests = []
+
+    def __call__(self, requests):
+        self.requests.append(requests)
+        return np.stack([self._function(requests, row) for row in range(len(requests))])
+
+
+def composite(requests, row, new):
+    """`new` inside of the mask, the source's pixels outside, as generators do."""
+    mask = requests.masks[row][..., None]
+    return np.uint8(np.round(mask * new + (1 - mask) * requests.crops[row]))
+
+
+def pass_through(requests, row):
+    """The source itself: nothing is hidden."""
+    return requests.crops[row]
+
+
+def noise(requests, row):
+    """No face at all."""
+    rng = np.random.default_rng(requests.seeds[row])
+    return composite(requests, row, rng.integers(0, 256, (SIZE, SIZE, 3)))
+
+
+def black(requests, row):
+    return composite(requests, row, np.zeros((SIZE, SIZE, 3)))
+
+
+def other_face(requests, row):
+    """The source upside down in its brightness: still a face, but not the same.
+
+    The seed shifts the brightness, so that attempts differ.
+    """
+    shift = int(requests.seeds[row]) % 16
+    negative = 255 - np.float64(requests.crops[row])
+    return composite(requests, row, np.clip(negative + shift, 0, 255))
