@@ -67,6 +67,16 @@ def invert(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
 
 
+def compose(
+    outer: Float[np.ndarray, "2 3"], inner: Float[np.ndarray, "2 3"]
+) -> Float[np.ndarray, "2 3"]:
+    """The affine map that applies `inner`, then `outer`."""
+    linear, shift = outer[:, :2], outer[:, 2:]
+    return np.concatenate(
+        [linear @ inner[:, :2], linear @ inner[:, 2:] + shift], axis=1
+    )
+
+
 def transform_points(
     matrix: Float[np.ndarray, "2 3"], points: Float[np.ndarray, "n 2"]
 ) -> Float[np.ndarray, "n 2"]:

