@@ -2,9 +2,13 @@
 
 import os
 
-# Before jax is imported anywhere: one CPU stands in for eight devices.
+# Before jax is imported anywhere: one CPU stands in for eight devices. Tests compile
+# far more than they run, and level 0 compiles them in a third of the time.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+)
 
 import pathlib
 

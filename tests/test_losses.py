@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from id2face_jax import losses
-
-
-def _normal(*shape, seed=0):
-    draw = np.random.default_rng(seed).normal(size=shape)
-    return jnp.asarray(draw, jnp.float32)
+from tests.draws import normal
 
 
 def _half_mask(batch):
@@ -18,7 +14,7 @@ def _half_mask(batch):
 
 
 def test_masked_error_of_a_perfect_output_is_zero():
-    x, mask = _normal(3, 4, 4, 2), _half_mask(3)
+    x, mask = normal(3, 4, 4, 2), _half_mask(3)
     np.testing.assert_array_equal(losses.masked_error(x, x, mask, 0.1), 0.0)
 
 
@@ -42,7 +38,7 @@ def test_masked_error_does_not_grow_with_the_mask():
 
 
 def test_masked_error_of_an_empty_mask_is_a_number():
-    x, empty = _normal(1, 4, 4, 2), jnp.zeros((1, 4, 4, 1))
+    x, empty = normal(1, 4, 4, 2), jnp.zeros((1, 4, 4, 1))
     np.testing.assert_array_equal(losses.masked_error(x, -x, empty, 0.0), 0.0)
 
 
@@ -56,13 +52,13 @@ def test_cosine_distance_at_its_landmarks():
 def test_kl_of_the_standard_normal_is_zero_and_of_all_else_positive():
     zero = jnp.zeros((1, 5))
     np.testing.assert_array_equal(losses.kl_standard(zero, zero), 0.0)
-    kl = losses.kl_standard(_normal(20, 5), _normal(20, 5, seed=1))
+    kl = losses.kl_standard(normal(20, 5), normal(20, 5, seed=1))
     assert np.all(kl > 0)
 
 
 def test_kl_is_the_mean_log_ratio_of_the_densities():
     mu, logvar = 0.7, -0.9
-    eps = _normal(400_000, seed=2)
+    eps = normal(400_000, seed=2)
     x = mu + np.exp(0.5 * logvar) * eps
     log_q = -0.5 * (eps**2 + logvar)
     log_p = -0.5 * x**2
@@ -95,7 +91,7 @@ def test_free_nats_act_on_the_mean_of_a_batch():
 
 
 def test_attribute_kl_sums_a_sample_and_averages_the_batch():
-    mu, logvar = _normal(1, 2, 2, 3), _normal(1, 2, 2, 3, seed=1)
+    mu, logvar = normal(1, 2, 2, 3), normal(1, 2, 2, 3, seed=1)
     alone = losses.attribute_kl(mu, logvar)
     np.testing.assert_allclose(alone, jnp.sum(losses.kl_standard(mu, logvar)))
     twice = losses.attribute_kl(
@@ -105,8 +101,8 @@ def test_attribute_kl_sums_a_sample_and_averages_the_batch():
 
 
 def test_symmetric_kl_is_symmetric_positive_and_zero_on_itself():
-    a = _normal(5, 8), _normal(5, 8, seed=1)
-    b = _normal(5, 8, seed=2), _normal(5, 8, seed=3)
+    a = normal(5, 8), normal(5, 8, seed=1)
+    b = normal(5, 8, seed=2), normal(5, 8, seed=3)
     np.testing.assert_allclose(
         losses.symmetric_kl(*a, *b), losses.symmetric_kl(*b, *a), rtol=1e-5
     )
@@ -115,7 +111,7 @@ def test_symmetric_kl_is_symmetric_positive_and_zero_on_itself():
 
 
 def test_symmetric_kl_to_the_standard_normal_holds_the_one_sided_kl():
-    mu, logvar = _normal(5, 8), _normal(5, 8, seed=1)
+    mu, logvar = normal(5, 8), normal(5, 8, seed=1)
     zero = jnp.zeros_like(mu)
     both = losses.symmetric_kl(mu, logvar, zero, zero)
     # KL(N(0,1) | q) in closed form.
@@ -125,7 +121,7 @@ def test_symmetric_kl_to_the_standard_normal_holds_the_one_sided_kl():
 
 
 def test_attribute_alignment_moves_the_recomposition_not_its_supplier():
-    ours, theirs = _normal(2, 2, 2, 3), _normal(2, 2, 2, 3, seed=1)
+    ours, theirs = normal(2, 2, 2, 3), normal(2, 2, 2, 3, seed=1)
     gradients = jax.grad(losses.attribute_alignment, argnums=(0, 1))(
         ours, theirs, jnp.ones(2)
     )
@@ -134,7 +130,7 @@ def test_attribute_alignment_moves_the_recomposition_not_its_supplier():
 
 
 def test_attribute_alignment_ignores_a_sample_of_no_weight():
-    ours, theirs = _normal(2, 2, 2, 3), _normal(2, 2, 2, 3, seed=1)
+    ours, theirs = normal(2, 2, 2, 3), normal(2, 2, 2, 3, seed=1)
     weight = jnp.array([1.0, 0.0])
     changed = ours.at[1].add(100.0)
     before, after = (

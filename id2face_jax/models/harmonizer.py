@@ -9,7 +9,7 @@ the noisy feature prediction (abstract); the formula is ours:
     (4)  out = (1 - M) * A + M * I
 
 The gate sees the current noisy feature and the time, so where identity enters may
-change along the denoising. Gates are sown as intermediates ("gate") for plots.
+change along the denoising. Gates are sown as intermediates ("gate_map") for plots.
 """
 
 import jax
@@ -54,5 +54,5 @@ class Harmonizer(nn.Module):
         logits = nn.Dense(dim, dtype=self.dtype, name="gate")(n)
         shift = nn.Dense(dim, use_bias=False, dtype=self.dtype, name="gate_time")(temb)
         gate = jax.nn.sigmoid(logits + shift[:, None, None])
-        self.sow("intermediates", "gate", gate)
+        self.sow("intermediates", "gate_map", gate)
         return attributes + gate * (identity - attributes)

@@ -5,20 +5,16 @@ import numpy as np
 import pytest
 
 from id2face_jax.diffusion import process, schedule
+from tests.draws import normal
 
 # Away from the ends, where eq. 4 or eq. 5 has no value.
 T = jnp.array([0.05, 0.3, 0.5, 0.8, 0.95])
 
 
-def _normal(*shape, seed=0):
-    draw = np.random.default_rng(seed).normal(size=shape)
-    return jnp.asarray(draw, jnp.float32)
-
-
 @pytest.fixture
 def mixed():
     """(x0, eps, xt, alpha, sigma) for five images at the times T."""
-    x0, eps = _normal(5, 4, 4, 3), _normal(5, 4, 4, 3, seed=1)
+    x0, eps = normal(5, 4, 4, 3), normal(5, 4, 4, 3, seed=1)
     alpha, sigma = schedule.alpha_sigma(T)
     return x0, eps, process.mix(x0, eps, alpha, sigma), alpha, sigma
 
@@ -47,7 +43,7 @@ def test_the_noise_comes_back_from_the_clean_image(mixed):
 
 def test_v_has_unit_variance_at_every_time(mixed):
     _, _, _, alpha, sigma = mixed
-    x0, eps = _normal(5, 50_000), _normal(5, 50_000, seed=1)
+    x0, eps = normal(5, 50_000), normal(5, 50_000, seed=1)
     v = process.target("v", x0, eps, alpha, sigma)
     np.testing.assert_allclose(jnp.var(v, axis=1), 1.0, atol=0.03)  # 5 sd of 50,000
 

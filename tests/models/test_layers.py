@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from id2face_jax.models import layers
-
-
-def _normal(*shape, seed=0):
-    draw = np.random.default_rng(seed).normal(size=shape)
-    return jnp.asarray(draw, jnp.float32)
+from tests.draws import normal, random_params
 
 
 def _apply(module, params, *args):
@@ -22,17 +18,8 @@ def _init_apply(module, *args):
     return params, _apply(module, params, *args)
 
 
-def _random_params(module, *args):
-    """Parameters without the zeros of the initialisation, which hide everything."""
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *args)
-    rng = np.random.default_rng(5)
-    return jax.tree.map(
-        lambda s: jnp.asarray(0.2 * rng.normal(size=s.shape), s.dtype), shapes
-    )
-
-
 def test_depth_to_space_inverts_space_to_depth():
-    x = _normal(2, 8, 12, 3)
+    x = normal(2, 8, 12, 3)
     folded = layers.space_to_depth(x, 4)
     assert folded.shape == (2, 2, 3, 48)
     np.testing.assert_array_equal(layers.depth_to_space(folded, 4), x)
@@ -45,7 +32,7 @@ def test_space_to_depth_keeps_a_cell_together():
 
 
 def test_overlap_add_lays_each_patch_over_its_cell():
-    patch, tokens = 2, _normal(1, 3, 4, 4 * 4 * 3)
+    patch, tokens = 2, normal(1, 3, 4, 4 * 4 * 3)
     out = layers.overlap_add(tokens, patch)
     canvas = np.zeros((8, 10, 3), np.float32)
     for i, j in np.ndindex(3, 4):
@@ -62,7 +49,7 @@ def test_overlap_add_of_equal_smooth_patches_has_no_block_borders():
 
 
 def test_resize_map_goes_up_by_copies_and_down_by_means():
-    x = _normal(2, 4, 4, 3)
+    x = normal(2, 4, 4, 3)
     up = layers.resize_map(x, 8)
     assert up.shape == (2, 8, 8, 3)
     np.testing.assert_array_equal(up[:, ::2, 1::2], x)
@@ -83,7 +70,7 @@ def test_time_embedding_tells_all_training_times_apart():
 
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
 def test_rms_norm_has_unit_rms_whatever_the_scale(scale):
-    y = layers.rms_norm(scale * _normal(3, 5, 64))
+    y = layers.rms_norm(scale * normal(3, 5, 64))
     np.testing.assert_allclose((y**2).mean(-1), 1.0, rtol=2e-2)
 
 
@@ -95,7 +82,7 @@ def test_rms_norm_of_zeros_is_zero_in_value_and_finite_in_gradient():
 
 
 def test_shift_conv_is_a_depthwise_convolution():
-    x = _normal(2, 6, 5, 4)
+    x = normal(2, 6, 5, 4)
     params, y = _init_apply(layers.ShiftConv(), x)
     kernel = params["params"]["kernel"][:, :, None, :]
     expected = jax.lax.conv_general_dilated(
@@ -115,14 +102,14 @@ def test_shift_conv_is_a_depthwise_convolution():
     ids=["mlp", "mix_block", "attention"],
 )
 def test_residual_branches_are_silent_at_initialisation(module, at_start):
-    x = _normal(2, 4, 4, 16)
+    x = normal(2, 4, 4, 16)
     _, y = _init_apply(module, x)
     np.testing.assert_array_equal(y, at_start * x)
 
 
 def test_attention_sees_all_positions_and_knows_where_they_are():
-    module, x = layers.Attention(8), _normal(1, 4, 4, 16)
-    params = _random_params(module, x)
+    module, x = layers.Attention(8), normal(1, 4, 4, 16)
+    params = random_params(module, x)
     y = _apply(module, params, x)
     far = _apply(module, params, x.at[0, 3, 3].add(1.0))
     assert np.abs(far[0, 0, 0] - y[0, 0, 0]).max() > 1e-4
@@ -137,8 +124,8 @@ def test_attention_sees_all_positions_and_knows_where_they_are():
 )
 def test_bfloat16_is_close_to_float32(module):
     kwargs = {"ratio": 2.0} if module is layers.MixBlock else {}
-    x = _normal(2, 4, 4, 64)
-    params = _random_params(module(**kwargs), x)
+    x = normal(2, 4, 4, 64)
+    params = random_params(module(**kwargs), x)
     exact = _apply(module(**kwargs), params, x)
     rough = _apply(module(dtype=jnp.bfloat16, **kwargs), params, x)
     scale = jnp.std(exact)

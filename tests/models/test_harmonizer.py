@@ -1,0 +1,84 @@
+"""Laws of the gated harmonizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from id2face_jax.models.harmonizer import Harmonizer
+from id2face_jax.models.layers import rms_norm
+from id2face_jax.models.recomposer import Condition
+from tests.draws import normal, random_params
+
+HARMONIZER = Harmonizer()
+H, TEMB = normal(2, 4, 4, 8), normal(2, 16)
+CONDITION = Condition(normal(2, 6), normal(2, 2, 2, 6))
+
+
+def _apply(params, h=H, temb=TEMB, condition=CONDITION):
+    """(output, gate)."""
+    run = jax.jit(lambda *x: HARMONIZER.apply(params, *x, mutable="intermediates"))
+    out, seen = run(h, temb, condition)
+    return out, seen["intermediates"]["gate_map"][0]
+
+
+@pytest.fixture(scope="module")
+def params():
+    variables = random_params(HARMONIZER, H, TEMB, CONDITION, scale=0.5)
+    return {"params": variables["params"]}
+
+
+def test_it_starts_as_the_plain_norm_whatever_the_condition():
+    variables = jax.jit(HARMONIZER.init)(jax.random.key(0), H, TEMB, CONDITION)
+    out, _ = _apply({"params": variables["params"]})
+    np.testing.assert_allclose(out, rms_norm(H), atol=1e-6)
+
+
+def test_the_gate_is_a_soft_choice(params):
+    _, gate = _apply(params)
+    assert gate.shape == H.shape
+    assert np.all((gate > 0.0) & (gate < 1.0))
+
+
+def test_the_gate_follows_the_noisy_feature_and_the_time_not_the_condition(params):
+    _, gate = _apply(params)
+    _, other_feature = _apply(params, h=normal(2, 4, 4, 8, seed=1))
+    _, other_time = _apply(params, temb=normal(2, 16, seed=1))
+    other = Condition(normal(2, 6, seed=1), normal(2, 2, 2, 6, seed=2))
+    _, other_condition = _apply(params, condition=other)
+    assert np.abs(other_feature - gate).max() > 1e-2
+    assert np.abs(other_time - gate).max() > 1e-2
+    np.testing.assert_array_equal(other_condition, gate)
+
+
+def _with_gate(params, bias):
+    gate = {"kernel": 0 * params["params"]["gate"]["kernel"], "bias": jnp.full(8, bias)}
+    time = {"kernel": 0 * params["params"]["gate_time"]["kernel"]}
+    return {"params": params["params"] | {"gate": gate, "gate_time": time}}
+
+
+@pytest.mark.parametrize("bias, heard", [(50.0, "identity"), (-50.0, "attributes")])
+def test_a_shut_gate_hears_one_side_only(params, bias, heard):
+    shut = _with_gate(params, bias)
+    base, _ = _apply(shut)
+    for side, other in (
+        ("identity", Condition(normal(2, 6, seed=1), CONDITION.attributes)),
+        ("attributes", Condition(CONDITION.identity, normal(2, 2, 2, 6, seed=1))),
+    ):
+        change = np.abs(_apply(shut, condition=other)[0] - base).max()
+        assert (change > 1e-2) == (side == heard)
+
+
+def test_identity_is_the_same_everywhere_and_attributes_have_a_place(params):
+    h = jnp.ones_like(H)  # equal features, so that only the condition differs by place
+    place = Condition(CONDITION.identity, CONDITION.attributes.at[:, 0, 0].add(1.0))
+    open_to_identity, _ = _apply(_with_gate(params, 50.0), h=h)
+    np.testing.assert_allclose(
+        open_to_identity,
+        jnp.broadcast_to(open_to_identity[:, :1, :1], H.shape),
+        atol=1e-5,
+    )
+    shut = _with_gate(params, -50.0)
+    change = np.abs(_apply(shut, h=h, condition=place)[0] - _apply(shut, h=h)[0])
+    assert change[:, :2, :2].max() > 1e-2
+    np.testing.assert_array_equal(change[:, 2:, 2:], 0.0)
