@@ -5,7 +5,7 @@ Each verb is a module of `commands` with `add_arguments(parser)` and
 heavy at their top, so `id2face --help` answers at once.
 
 Exit codes: 0 done; 1 an error, told in one line on stderr; 2 wrong usage; 3 some input
-was refused or failed its verification.
+was refused or failed its verification; 75 training was stopped and saved, run it again.
 """
 
 import argparse
@@ -13,15 +13,28 @@ import sys
 from collections.abc import Sequence
 
 import id2face_jax
-from id2face_jax.commands import anonymize, demo, export, key, sample, train
+from id2face_jax.commands import (
+    anonymize,
+    convert,
+    demo,
+    evaluate,
+    export,
+    key,
+    prepare,
+    sample,
+    train,
+)
 
 COMMANDS = {
     "anonymize": anonymize,
-    "demo": demo,
     "key": key,
+    "evaluate": evaluate,
+    "prepare": prepare,
     "train": train,
     "sample": sample,
     "export": export,
+    "convert": convert,
+    "demo": demo,
 }
 # These verbs take --config.key=value, which only the config file can tell right from
 # wrong; all others refuse what they do not know.

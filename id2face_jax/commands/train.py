@@ -1,13 +1,16 @@
 """Trains the autoencoder or the diffusion stage; the same command resumes.
 
 Fields of the config are overridden as --config.group.field=value. SIGTERM saves a
-checkpoint and stops.
+checkpoint and stops with exit code 75, which tells a scheduler to run the same command
+again.
 """
 
 import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,5 +73,5 @@ def run(args: argparse.Namespace) -> int:
     flags.FLAGS.mark_as_parsed()
     processes.start(args.distributed)
     processes.cache_compiled_programs(pathlib.Path(args.workdir))
-    train.train_and_evaluate(config, args.workdir)
-    return 0
+    state = train.train_and_evaluate(config, args.workdir)
+    return 0 if int(state.step) >= config.train.num_steps else PREEMPTED

@@ -1,0 +1,162 @@
+"""The front door: verbs, errors, exit codes."""
+
+import pathlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+import id2face_jax
+from id2face_jax import cli, commands
+
+# Importing any of these costs seconds.
+HEAVY = ("jax", "flax", "grain", "cv2", "onnxruntime", "orbax", "absl", "scipy")
+
+
+def _command(run):
+    """A verb that takes one number."""
+
+    def add_arguments(parser):
+        parser.add_argument("--number", type=int)
+
+    return types.SimpleNamespace(
+        __doc__="Does it.", add_arguments=add_arguments, run=run
+    )
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """verb(run): makes `run` the verb "do"."""
+    return lambda run: monkeypatch.setitem(cli.COMMANDS, "do", _command(run))
+
+
+def test_every_command_is_listed():
+    folder = pathlib.Path(commands.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(
+        cli.COMMANDS
+    )
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["train", "--help"]])
+def test_help_is_instant(argv):
+    code = (
+        "import sys\nfrom id2face_jax import cli\n"
+        f"try:\n    cli.main({argv!r})\n"
+        f"finally:\n    print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_has_a_line_for_every_verb(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    described = {line[0] for line in lines if len(line) > 2}
+    assert set(cli.COMMANDS) <= described
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_verb_explains_itself(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([name, "--help"])
+    summary = cli.COMMANDS[name].__doc__.splitlines()[0]
+    assert summary in capsys.readouterr().out
+    assert summary.endswith((".", ":")) and len(summary) <= 88
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"id2face_jax {id2face_jax.__version__}\n"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_code_is_the_commands(verb, code):
+    verb(lambda args: code)
+    assert cli.main(["do"]) == code
+
+
+def test_arguments_reach_the_command(verb):
+    verb(lambda args: args.number)
+    assert cli.main(["do", "--number", "7"]) == 7
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("size is 7;\n  use 8"), "id2face do: size is 7; use 8"),
+        (FileNotFoundError(2, "No such file", "a.jpg"), "No such file: 'a.jpg'"),
+    ],
+)
+def test_an_expected_error_is_one_line_and_code_1(verb, capsys, error, line):
+    def run(args):
+        raise error
+
+    verb(run)
+    assert cli.main(["do"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1 and line in shown.err
+
+
+def test_an_unexpected_error_is_not_hidden(verb):
+    def run(args):
+        raise RuntimeError("a mistake of ours")
+
+    verb(run)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        cli.main(["do"])
+
+
+def test_traceback_shows_where_an_error_came_from(verb):
+    def run(args):
+        raise ValueError("size is 7")
+
+    verb(run)
+    with pytest.raises(ValueError, match="size is 7"):
+        cli.main(["--traceback", "do"])
+
+
+def test_an_interrupt_ends_quietly(verb, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    verb(run)
+    assert cli.main(["do"]) == 130
+    assert capsys.readouterr().err == "id2face do: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["dance"],
+        ["do", "--other", "1"],
+        ["do", "--number", "x"],
+        ["do", "--num", "7"],
+    ],
+    ids=["no verb", "no such verb", "unknown", "no number", "abbreviated"],
+)
+def test_wrong_usage_is_code_2(verb, argv):
+    verb(lambda args: 0)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(argv)
+
+
+def test_train_takes_overrides_of_its_config_in_order(monkeypatch):
+    seen = {}
+
+    def run(args):
+        seen.update(vars(args))
+        return 0
+
+    monkeypatch.setattr(cli.COMMANDS["train"], "run", run)
+    overrides = ["--config.optim.lr=1e-3", "--config.seed=4"]
+    argv = ["train", "--config", "c.py", overrides[0], "--workdir", "w", overrides[1]]
+    assert cli.main(argv) == 0
+    assert (seen["config"], seen["workdir"]) == ("c.py", "w")
+    assert seen["overrides"] == overrides
