@@ -25,7 +25,8 @@ class Figures:
         if figure.value is None:
             self.skip(name, why)
             return
-        self.fields["intervals"][name] = figure.interval and list(figure.interval)
+        if figure.interval is not None:
+            self.fields["intervals"][name] = list(figure.interval)
         self.fields["counts"][name] = [figure.num, figure.num_people]
 
     def skip(self, name: str, why: str):
@@ -59,8 +60,9 @@ def recognizer_figures(
     """
     out = Figures()
 
-    def put(name, values, why="no person has a second photo"):
-        out.put(name, intervals.mean_over_people(values, persons, seed), why)
+    def put(name, values, why="no person has a second photo", is_share=True):
+        figure = intervals.mean_over_people(values, persons, seed, is_share)
+        out.put(name, figure, why)
 
     for far, threshold in calibration.thresholds.items():
         name = far_name(far)
@@ -77,7 +79,7 @@ def recognizer_figures(
         put(f"rank{rank}", np.where(known, comparison.rank <= rank, np.nan))
         put(f"clean_rank{rank}", np.where(known, clean.rank <= rank, np.nan))
     put("rank1_chance", comparison.chance_rank1)
-    put("cosine_mean", cosine)
+    put("cosine_mean", cosine, is_share=False)
     out.fields["cosine_std"] = float(np.std(cosine))
     return out.fields
 
@@ -89,13 +91,14 @@ def utility_figures(
     people, seed = bench.people, bench.people.seed
     persons = people.persons
 
-    def put(name, values, why="no output has a detectable face"):
-        out.put(name, intervals.mean_over_people(values, persons, seed), why)
+    def put(name, values, is_share=False):
+        figure = intervals.mean_over_people(values, persons, seed, is_share)
+        out.put(name, figure, "no output has a detectable face")
 
     faces, before = bench.faces(outputs), bench.faces(sources)
     found = faces.column("found")
     both = found & before.column("found")
-    put("detection_rate", found)
+    put("detection_rate", found, is_share=True)
     put(
         "landmark_error_pct",
         utility.landmark_error(
@@ -105,7 +108,7 @@ def utility_figures(
     if bench.second_detector is None:
         out.skip("second_detection_rate", "no --second-detector given")
     else:
-        put("second_detection_rate", bench.second_found(outputs))
+        put("second_detection_rate", bench.second_found(outputs), is_share=True)
     if bench.pose is None:
         out.skip("pose_error_deg", "no --pose given")
     else:
@@ -120,7 +123,7 @@ def utility_figures(
             bench.expressions(outputs, sources),
         )
         agree = utility.expression_figures(*shares, both)
-        put("expression_agreement", agree["agreement"])
+        put("expression_agreement", agree["agreement"], is_share=True)
         put("expression_overlap", agree["overlap"])
     if outputs.method.requested is None:
         out.skip("identity_control_top1", "the method takes no identity")
@@ -131,16 +134,13 @@ def utility_figures(
             persons,
             seed,
         )
-        put("identity_control_top1", hits)
+        put("identity_control_top1", hits, is_share=True)
 
 
 def set_figures(out: Figures, bench: Bench, outputs: Outputs, sources: Outputs) -> None:
     """Adds the distances of the set of outputs to the set of sources."""
     people, seed = bench.people, bench.people.seed
-    rows = np.arange(len(people))
-    if len(rows) > quality.MAX_SET_FACES:
-        rng = np.random.default_rng(seed)
-        rows = np.sort(rng.choice(rows, quality.MAX_SET_FACES, replace=False))
+    rows = quality.set_rows(people)
     persons = people.persons[rows]
     features, reference = (bench.features(x, rows) for x in (outputs, sources))
     frechet = quality.FrechetDistance(reference)
@@ -164,14 +164,16 @@ def quality_figures(
         "ssim_outside": stage.column("ssim"),
         "lpips_outside": stage.column("lpips"),
         "seam_ratio": stage.column("seam"),
-        "untouched_share": stage.column("change") < UNTOUCHED_CHANGE,
-        "seconds_per_face": outputs.crops.column("seconds"),
     }
     for name in ("brightness", "skin_tone"):
         shift = np.abs(stage.column(name) - reference.column(name))
         figures[f"{name}_shift"] = shift
     for name, values in figures.items():
         out.put(name, intervals.mean_over_people(values, persons, seed))
+    untouched = stage.column("change") < UNTOUCHED_CHANGE
+    share = intervals.mean_over_people(untouched, persons, seed, is_share=True)
+    out.put("untouched_share", share)
     set_figures(out, bench, outputs, sources)
-    # The first chunk of a run holds the compilation; the median chunk does not.
-    out.fields["seconds_per_face"] = float(np.median(figures["seconds_per_face"]))
+    # The first chunk of a run holds the compilation; the median chunk does not. No
+    # interval: it says more of the machine than of the people.
+    out.fields["seconds_per_face"] = float(np.median(outputs.crops.column("seconds")))

@@ -45,7 +45,10 @@ NOTHING = Figure(None, None, 0, 0)
 
 
 def mean_over_people(
-    values: Shaped[np.ndarray, " n"], persons: Int[np.ndarray, " n"], seed: int
+    values: Shaped[np.ndarray, " n"],
+    persons: Int[np.ndarray, " n"],
+    seed: int,
+    is_share: bool = False,
 ) -> Figure:
     """The mean of `values` with an interval over people; NaN values are left out.
 
@@ -53,6 +56,7 @@ def mean_over_people(
       values: one number (or truth) a photo.
       persons: the person of each photo.
       seed: of the resampling.
+      is_share: values are shares in [0, 1], so 0 and 100 % get the exact interval.
     """
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values)
@@ -62,22 +66,20 @@ def mean_over_people(
     sums = np.bincount(person, values[known])
     counts = np.bincount(person).astype(np.float64)
     value = float(sums.sum() / counts.sum())
-    interval = _mean_interval(values[known], sums, counts, seed)
+    interval = _mean_interval(sums, counts, seed, is_share)
     return Figure(value, interval, int(known.sum()), len(sums))
 
 
-def _mean_interval(values, sums, counts, seed):
-    num_people = len(sums)
+def _mean_interval(sums, counts, seed, is_share):
+    num_people, means = len(sums), sums / counts
     if num_people < 2:
         return None
-    if np.ptp(values) == 0:
-        if values[0] not in (0.0, 1.0):
-            return float(values[0]), float(values[0])
-        exact = stats.binomtest(int(values[0]) * num_people, num_people)
+    if np.ptp(means) == 0:
+        if not is_share or means[0] not in (0.0, 1.0):
+            return float(means[0]), float(means[0])
+        exact = stats.binomtest(int(means[0]) * num_people, num_people)
         bounds = exact.proportion_ci(LEVEL, method="exact")
         return float(bounds.low), float(bounds.high)
-    if len(np.unique(sums / counts)) == 1:
-        return float(sums[0] / counts[0]), float(sums[0] / counts[0])
 
     def ratio(sums, counts, axis):
         return sums.sum(axis=axis) / counts.sum(axis=axis)

@@ -6,7 +6,7 @@ compiled program a mode; the controls are in `baselines`.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -170,25 +170,21 @@ def make_control(name: str, people: People) -> Method:
     return Method(name, meaning, lambda batch: change(batch.images), key, boxed=True)
 
 
-def make_methods(
-    names: tuple[str, ...], people: People, generator: Generator | None
-) -> list[Method]:
-    """The methods asked for, in that order.
-
-    Raises:
-      ValueError: an unknown name, or one that needs weights when there are none.
-    """
+def check_names(names: Sequence[str]) -> None:
+    """Raises ValueError for a method that does not exist, or comes twice."""
     unknown = [name for name in names if name not in NAMES]
-    if unknown:
+    if unknown or len(set(names)) < len(names):
         raise ValueError(
-            f"method {', '.join(unknown)} is unknown; expected some of "
-            f"{', '.join(NAMES)}"
+            f"methods are {','.join(names)}; expected some of {','.join(NAMES)}, each "
+            "once"
         )
-    if generator is None and any(name in GENERATOR for name in names):
-        raise ValueError(
-            f"methods {', '.join(names)} need a generator and no weights were given; "
-            "pass --checkpoint, or leave the generator's methods out"
-        )
+
+
+def make_methods(
+    names: Sequence[str], people: People, generator: Generator | None
+) -> list[Method]:
+    """The methods asked for, in that order; those of GENERATOR need one."""
+    check_names(names)
     return [
         make_generator_method(name, generator)
         if name in GENERATOR

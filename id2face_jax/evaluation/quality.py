@@ -12,6 +12,7 @@ from skimage import metrics as image_metrics
 from sklearn.metrics import pairwise
 
 from id2face_jax.evaluation import perceptual
+from id2face_jax.evaluation.people import People
 
 PSNR_CAP = 100.0  # dB; stands for "not one pixel changed"
 _OUTSIDE = 0.5  # of the mask: the soft rim counts as surroundings, where seams show
@@ -88,6 +89,15 @@ def _edges(image):
     return np.hypot(cv2.Sobel(gray, -1, 1, 0), cv2.Sobel(gray, -1, 0, 1))
 
 
+def set_rows(people: People) -> Int[np.ndarray, " m"]:
+    """The faces that set distances look at: all, or MAX_SET_FACES drawn by the seed."""
+    rows = np.arange(len(people))
+    if len(rows) <= MAX_SET_FACES:
+        return rows
+    rng = np.random.default_rng(people.seed)
+    return np.sort(rng.choice(rows, MAX_SET_FACES, replace=False))
+
+
 class FrechetDistance:
     """Fréchet distance of feature sets to one fixed reference, in float64.
 
@@ -104,7 +114,8 @@ class FrechetDistance:
         cross = np.linalg.eigvalsh(self._root @ cov @ self._root)
         gap = np.sum((mean - self._mean) ** 2)
         spread = np.trace(cov) + np.trace(self._cov)
-        return float(gap + spread - 2 * np.sqrt(np.maximum(cross, 0)).sum())
+        distance = gap + spread - 2 * np.sqrt(np.maximum(cross, 0)).sum()
+        return max(float(distance), 0.0)  # rounding: equal sets give -1e-12
 
 
 def _moments(features):

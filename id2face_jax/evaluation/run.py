@@ -14,6 +14,9 @@ import numpy as np
 
 import id2face_jax
 from id2face_jax.evaluation import (
+    attacks,
+    diversity,
+    fairness,
     figures,
     intervals,
     perceptual,
@@ -53,17 +56,29 @@ def separation(clean: np.ndarray, persons: np.ndarray) -> float:
     return float((means[0] - means[1]) / np.sqrt(max(np.mean(variances), 1e-12)))
 
 
-def calibrate(bench: Bench, sources: Outputs) -> tuple[dict[str, Clean], dict]:
-    """Every recogniser on the untouched photos; and what to report of it."""
-    persons, seed = bench.people.persons, bench.people.seed
-    clean, reported = {}, {}
-    for name, judge in bench.recognizers.items():
+def open_clean(bench: Bench) -> tuple[Outputs, dict[str, Clean]]:
+    """The untouched photos as outputs, and every recogniser on them."""
+    sources = bench.outputs(make_control("identity", bench.people))
+    persons, clean = bench.people.persons, {}
+    for name in bench.recognizers:
         embeddings = bench.embeddings(sources, name)
         calibration = privacy.calibrate(embeddings, persons)
         comparison = privacy.compare(
             embeddings, embeddings, persons, calibration.thresholds
         )
         clean[name] = Clean(embeddings, calibration, comparison)
+    return sources, clean
+
+
+def describe_recognizers(
+    bench: Bench, sources: Outputs, clean: dict[str, Clean]
+) -> dict:
+    """What to report of every recogniser: thresholds, clean figures, wiring check."""
+    persons, seed = bench.people.persons, bench.people.seed
+    reported = {}
+    for name, judge in bench.recognizers.items():
+        untouched = clean[name]
+        calibration = untouched.calibration
         swapped = bench.embeddings(sources, name, swap_channels=True)
         limits = privacy.calibrate(swapped, persons).thresholds
         swapped_comparison = privacy.compare(swapped, swapped, persons, limits)
@@ -72,29 +87,40 @@ def calibrate(bench: Bench, sources: Outputs) -> tuple[dict[str, Clean], dict]:
             label = figures.far_name(far)
             out.fields[f"threshold_far_{label}"] = threshold
             for title, accepted in (
-                ("clean_tar", comparison.accepted[far]),
+                ("clean_tar", untouched.comparison.accepted[far]),
                 ("clean_tar_swapped", swapped_comparison.accepted[far]),
             ):
                 out.put(
                     f"{title}_far_{label}",
-                    intervals.mean_over_people(accepted, persons, seed),
+                    intervals.mean_over_people(accepted, persons, seed, is_share=True),
                     f"{calibration.num_impostors} impostor pairs are too few",
                 )
         reported[name] = out.fields | {
             "sha256": judge.sha256,
             "independent": judge.independent,
             "num_impostor_pairs": calibration.num_impostors,
-            "separation": separation(embeddings, persons),
+            "separation": separation(untouched.embeddings, persons),
             "separation_swapped_channels": separation(swapped, persons),
         }
-    return clean, reported
+    return reported
+
+
+def chief_judge(bench: Bench) -> str:
+    """The recogniser for figures that need one: the first independent, or the first."""
+    independent = [n for n, judge in bench.recognizers.items() if judge.independent]
+    return (independent or list(bench.recognizers))[0]
 
 
 def make_row(
-    bench: Bench, method: Method, sources: Outputs, clean: dict[str, Clean]
+    bench: Bench,
+    method: Method,
+    sources: Outputs,
+    clean: dict[str, Clean],
+    bins: dict[str, dict[str, np.ndarray]],
+    with_attacks: bool,
 ) -> dict:
     """One row of the table: every figure of one method."""
-    people = bench.people
+    people, judge = bench.people, chief_judge(bench)
     outputs = bench.outputs(method)
     out = figures.Figures()
     out.fields |= {"method": method.name, "meaning": method.meaning}
@@ -116,7 +142,15 @@ def make_row(
         )
     figures.utility_figures(out, bench, outputs, sources)
     figures.quality_figures(out, bench, outputs, sources)
+    impostors = clean[judge].calibration.impostors
+    diversity.put_figures(out, bench, outputs, impostors, judge)
+    out.fields["fairness"] = fairness.by_bins(bench, outputs, clean, bins)
+    if with_attacks:
+        out.fields["attacks"] = attacks.attack(bench, outputs, judge)
+    else:
+        out.skip("attacks", "no --attacks given")
     out.fields["repeat_max_difference"] = bench.repeat_difference(outputs)
+    out.fields["failures"] = verdict.row_failures(out.fields, method.must_hide)
     return out.fields
 
 
@@ -136,6 +170,20 @@ def describe_data(bench: Bench, path: str, split: str) -> dict:
     }
 
 
+def describe_model(
+    bench: Bench, generator: Generator, sources: Outputs, with_attacks: bool
+) -> dict:
+    """Which weights, how they were sampled, and what their attribute latent leaks."""
+    return {
+        "sha256": generator.sha256,
+        "num_steps": generator.num_steps,
+        "angle": generator.angle,
+        "attribute_leak": (
+            attacks.attribute_leak(bench, generator, sources) if with_attacks else None
+        ),
+    }
+
+
 def evaluate(
     bench: Bench,
     methods: list[Method],
@@ -143,6 +191,7 @@ def evaluate(
     *,
     path: str,
     split: str,
+    with_attacks: bool,
 ) -> dict:
     """The whole result, ready for JSON; see docs/evaluation.md for the fields.
 
@@ -151,20 +200,20 @@ def evaluate(
       methods: the rows, in order.
       generator: of the methods that have one.
       path, split: where the people are from, for the record.
+      with_attacks: also measure adapted attackers.
     """
-    sources = bench.outputs(make_control("identity", bench.people))
-    clean, recognizers = calibrate(bench, sources)
+    sources, clean = open_clean(bench)
+    recognizers = describe_recognizers(bench, sources, clean)
+    bins = fairness.make_bins(bench, sources)
+    rows = [
+        make_row(bench, method, sources, clean, bins, with_attacks)
+        for method in methods
+    ]
     failures = [
         failure
         for name, judge in recognizers.items()
         for failure in verdict.judge_failures(name, judge)
-    ]
-    rows = []
-    for method in methods:
-        row = make_row(bench, method, sources, clean)
-        row["failures"] = verdict.row_failures(row, method.must_hide)
-        failures += row["failures"]
-        rows.append(row)
+    ] + [failure for row in rows for failure in row["failures"]]
     return {
         "schema_version": SCHEMA_VERSION,
         "passed": not failures,
@@ -177,12 +226,12 @@ def evaluate(
             "reference": "the same faces, untouched",
             "num_photos": min(len(bench.people), quality.MAX_SET_FACES),
         },
-        "model": generator
-        and {
-            "sha256": generator.sha256,
-            "num_steps": generator.num_steps,
-            "angle": generator.angle,
+        "diversity": {
+            "recognizer": chief_judge(bench),
+            "identities_a_face": diversity.NUM_IDENTITIES,
+            "max_faces": diversity.MAX_FACES,
         },
+        "model": generator and describe_model(bench, generator, sources, with_attacks),
         "versions": {
             "id2face_jax": id2face_jax.__version__,
             "python": platform.python_version(),

@@ -4,6 +4,9 @@ Owns the words of `evaluation.md`. Reads the result's dict alone, so a stored
 evaluation.json gives the same text.
 """
 
+from id2face_jax.evaluation import attack_table
+from id2face_jax.evaluation.tables import cell, grid
+
 # Field, heading, scale, digits: the columns every row has.
 UTILITY = (
     ("detection_rate", "face found %", 100, 1),
@@ -36,59 +39,72 @@ PRIVACY = (
 )
 
 
-def cell(fields: dict, name: str, scale: float = 1, digits: int = 3) -> str:
-    """A value with its interval, such as "3.1 (2.0-4.4)"; a dash when there is none."""
-    value = fields.get(name)
-    if value is None:
-        return "–"
-    text = f"{value * scale:.{digits}f}"
-    interval = fields["intervals"].get(name)
-    if interval and interval[0] != interval[1]:
-        low, high = (f"{bound * scale:.{digits}f}" for bound in interval)
-        text += f" ({low} to {high})"
-    return text
+UTILITY_SENTENCE = (
+    "What is left of the photo: how often the face is still found, and how far "
+    "landmarks, head pose and expression moved, measured on the faces that were found; "
+    '"asked identity nearest" says how often the new identity that was asked for is '
+    "the closest of 100 to the picture (chance 1 %, built-in recogniser)."
+)
 
 
-def grid(headings: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table."""
-    rows = [headings, ["---"] * len(headings), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _columns(rows: list[dict], columns) -> str:
+def columns(result: dict, fields) -> str:
+    """One of UTILITY and QUALITY as a Markdown table."""
     lines = [
-        [row["method"], *(cell(row, name, *form) for name, _, *form in columns)]
-        for row in rows
+        [row["method"], *(cell(row, name, *form) for name, _, *form in fields)]
+        for row in result["rows"]
     ]
-    return grid(["method", *(heading for _, heading, *_ in columns)], lines)
+    return grid(["method", *(heading for _, heading, *_ in fields)], lines)
 
 
-def _privacy(result: dict, name: str) -> str:
-    lines = []
-    for row in result["rows"]:
-        judged = row["recognizers"][name]
-        lines.append(
-            [row["method"], *(cell(judged, n, *form) for n, _, *form in PRIVACY)]
-        )
+def privacy_grid(result: dict, name: str) -> str:
+    """Every method's privacy by one recogniser as a Markdown table."""
+    lines = [
+        [
+            row["method"],
+            *(
+                cell(row["recognizers"][name], field, *form)
+                for field, _, *form in PRIVACY
+            ),
+        ]
+        for row in result["rows"]
+    ]
+    return grid(["method", *(heading for _, heading, *_ in PRIVACY)], lines)
+
+
+def recognizer_sentence(result: dict, name: str) -> str:
+    """What a recogniser reaches on untouched photos, and whether it is independent."""
     clean = result["recognizers"][name]
     role = (
-        "independent: it had no part in making the pictures"
+        "Independent: it had no part in making the pictures."
         if clean["independent"]
-        else "**not independent**: the method conditions on it; read the others first"
+        else "Not independent: the generator is conditioned on it, so read the others "
+        "first."
     )
     chance = result["rows"][0]["recognizers"][name]["rank1_chance"]
-    return "\n\n".join(
-        [
-            f"### Privacy by `{name}`",
-            f"{role}. Untouched photos: TAR "
-            f"{cell(clean, 'clean_tar_far_1e-2', 100, 1)} % at FAR 1 % (threshold {_number(clean['threshold_far_1e-2'])}), "
-            f"{cell(clean, 'clean_tar_far_1e-3', 100, 1)} % at FAR 0.1 % (threshold "
-            f"{_number(clean['threshold_far_1e-3'])}), from "
-            f"{clean['num_impostor_pairs']} impostor pairs. Chance: TAR 1 % and 0.1 %, "
-            f"rank-1 {_number(None if chance is None else 100 * chance, 2)} %. "
-            "Lower is more private.",
-            grid(["method", *(heading for _, heading, *_ in PRIVACY)], lines),
-        ]
+    return (
+        f"{role} Untouched photos: TAR "
+        f"{cell(clean, 'clean_tar_far_1e-2', 100, 1)} % at FAR 1 % (threshold "
+        f"{_number(clean['threshold_far_1e-2'])}), "
+        f"{cell(clean, 'clean_tar_far_1e-3', 100, 1)} % at FAR 0.1 % (threshold "
+        f"{_number(clean['threshold_far_1e-3'])}), from {clean['num_impostor_pairs']} "
+        "pairs of strangers. Chance: TAR 1 % and 0.1 %, rank-1 "
+        f"{_number(None if chance is None else 100 * chance, 2)} %. Lower is more "
+        "private."
+    )
+
+
+def quality_sentence(result: dict) -> str:
+    """What the quality columns mean and rest on."""
+    data, frechet = result["data"], result["frechet"]
+    return (
+        f"Fréchet and kernel distance on {frechet['features']} of "
+        f"{frechet['num_photos']} crops of {data['crop_size']} px against "
+        f"{frechet['reference']}: 0 is alike, and not comparable with Inception FID. "
+        '"Outside" is the picture around the face, where nothing should change. Seam: '
+        "edges along the border of the changed region, 1 as in the photo. Diversity: "
+        f"distance between the likeness of {result['diversity']['identities_a_face']} "
+        "new identities for one face and that of strangers, 0 is as different as "
+        "people."
     )
 
 
@@ -96,21 +112,19 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "unknown" if value is None else f"{value:.{digits}f}"
 
 
-def _not_measured(result: dict) -> str:
+def not_measured(result: dict) -> str:
+    """Every figure without a value, and why."""
     reasons: dict[str, list[str]] = {}
     for row in result["rows"]:
         for name, why in row["not_measured"].items():
-            reasons.setdefault(f"`{name}`: {why}", []).append(row["method"])
-    if not reasons:
-        return "Everything was measured."
-    return "\n".join(
-        f"- {reason} ({', '.join(methods)})" for reason, methods in reasons.items()
-    )
+            reasons.setdefault(f"{name}: {why}", []).append(row["method"])
+    lines = [f"{reason} ({', '.join(names)})" for reason, names in reasons.items()]
+    return "; ".join(lines) + "." if lines else "Everything was measured."
 
 
 def to_markdown(result: dict) -> str:
     """The whole of evaluation.md."""
-    data, frechet = result["data"], result["frechet"]
+    data = result["data"]
     verdict = "passed" if result["passed"] else "FAILED"
     parts = [
         "# Evaluation",
@@ -122,15 +136,16 @@ def to_markdown(result: dict) -> str:
         "## Methods",
         "\n".join(f"- **{row['method']}**: {row['meaning']}" for row in result["rows"]),
         "## Privacy",
-        *(_privacy(result, name) for name in result["recognizers"]),
-        "## Utility",
-        _columns(result["rows"], UTILITY),
-        "## Quality",
-        f"Fréchet and kernel distance on {frechet['features']}, "
-        f"{frechet['num_photos']} crops of {data['crop_size']} px against {frechet['reference']}; not "
-        "comparable with Inception FID.",
-        _columns(result["rows"], QUALITY),
-        "## Not measured",
-        _not_measured(result),
     ]
+    for name in result["recognizers"]:
+        parts += [
+            f"### By `{name}`",
+            recognizer_sentence(result, name),
+            privacy_grid(result, name),
+        ]
+    parts += ["## Utility", UTILITY_SENTENCE, columns(result, UTILITY)]
+    parts += ["## Quality", quality_sentence(result), columns(result, QUALITY)]
+    for title, sentence, lines in attack_table.sections(result):
+        parts += [f"## {title}", sentence, lines]
+    parts += ["## Not measured", not_measured(result)]
     return "\n\n".join(parts) + "\n"

