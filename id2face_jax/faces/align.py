@@ -91,23 +91,41 @@ def scale_of(matrix: Float[np.ndarray, "2 3"]) -> float:
 
 def crop(
     image: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "2 3"], size: int
-) -> UInt8[np.ndarray, "size size 3"]:
-    """The aligned crop; beyond the photo's border its mirror image goes on.
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The aligned crop; beyond the photo's border its mirror image goes on."""
+    return warp(image, matrix, size, size, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
 
-    A face larger than the crop is first warped at the photo's own resolution and then
+
+def warp(
+    image: np.ndarray,
+    matrix: Float[np.ndarray, "2 3"],
+    width: int,
+    height: int,
+    interpolation: int,
+    border: int,
+) -> np.ndarray:
+    """The image through an affine map, without aliasing.
+
+    A map that shrinks is first carried out at the image's own resolution and then
     averaged down, so that no detail folds into false patterns.
+
+    Args:
+      image: (h, w) or (h, w, c), uint8 or float32.
+      matrix: source pixels -> result pixels.
+      width, height: of the result.
+      interpolation, border: OpenCV's constants; beyond a constant border is zero.
     """
-    factor = max(1, int(np.ceil(1 / scale_of(matrix))))
+    factor = max(1, int(np.ceil(1 / scale_of(matrix) - 1e-6)))
     # A pixel covers [i - 1/2, i + 1/2]: x' = (x + 1/2) factor - 1/2.
     fine = matrix * factor
     fine[:, 2] += (factor - 1) / 2
     warped = cv2.warpAffine(
         image,
         fine,
-        (size * factor, size * factor),
-        flags=cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REFLECT_101,
+        (width * factor, height * factor),
+        flags=interpolation,
+        borderMode=border,
     )
     if factor == 1:
         return warped
-    return cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(warped, (width, height), interpolation=cv2.INTER_AREA)

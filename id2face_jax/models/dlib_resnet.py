@@ -10,6 +10,7 @@ The file holds the tensors in network order, each behind dlib's header: a versio
 dimensions, every integer as a byte that counts its bytes and then those, little-endian.
 """
 
+import functools
 import importlib.util
 import pathlib
 
@@ -32,8 +33,8 @@ _BLOCKS = (
     (256, True),
 )
 _MEAN = (122.782, 117.001, 104.298)
-# dlib's face chip in units of the ArcFace template: x' = 1.4959 x + offset, fitted to
-# chips of LFW photos (handbook, data.md), and the template point our crop is centred on.
+# dlib's face chip in units of the ArcFace template, x' = 1.4959 x + offset, fitted to
+# chips of LFW photos (handbook, data.md); and the point that our crop is centred on.
 _SCALE, _OFFSET, _CENTER = 1.4959, np.array([-8.143, -32.243]), np.array([56.0, 64.0])
 _CROP_UNITS = 160.0
 
@@ -96,7 +97,7 @@ def weights_path() -> pathlib.Path:
 
 
 def load_params(path: pathlib.Path | None = None) -> dict:
-    """Parameters of `DlibResNet`, float32 numpy, from dlib's file (None: the package's).
+    """Parameters of `DlibResNet`, float32 numpy; path None is the package's file.
 
     In dlib every convolution is followed by a per-channel scale and shift; both are
     folded into the convolution here.
@@ -174,10 +175,17 @@ def view_of_crops(crops: Float[Array, "b s s 3"]) -> Float[Array, "b 150 150 3"]
     return jax.image.scale_and_translate(crops, shape, (1, 2), scale, shift, "linear")
 
 
+def embed_views(
+    params: dict, views: Float[Array, "b 150 150 3"]
+) -> Float[Array, "b 128"]:
+    """Raw vectors of views in [0, 255]: the mean over each and its mirror image."""
+    apply = functools.partial(DlibResNet().apply, {"params": params})
+    return (apply(views) + apply(views[:, :, ::-1])) / 2
+
+
 def embed_crops(params: dict, crops: Float[Array, "b s s 3"]) -> Float[Array, "b 128"]:
     """Raw vectors of aligned crops in [-1, 1], any size; differentiable."""
-    view = view_of_crops((crops + 1.0) * 127.5)
-    return DlibResNet().apply({"params": params}, view)
+    return embed_views(params, view_of_crops((crops + 1.0) * 127.5))
 
 
 def whiten(

@@ -1,0 +1,85 @@
+"""Turns photos of people into records to train on: aligned faces with embeddings.
+
+PHOTOS is a folder PERSON/PHOTO.jpg, or a flat folder where every photo is a person of
+its own; several folders make one dataset. The same command again resumes.
+"""
+
+import argparse
+import pathlib
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares where photos come from, and what their records are like."""
+    parser.add_argument(
+        "photos", nargs="*", type=pathlib.Path, metavar="PHOTOS", help="photo folders"
+    )
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="RECORDS")
+    parser.add_argument(
+        "--size", type=int, default=128, help="side of the crops, pixels (default: 128)"
+    )
+    parser.add_argument(
+        "--workers", type=int, help="threads that decode and detect (default: cores)"
+    )
+    parser.add_argument(
+        "--splits",
+        type=pathlib.Path,
+        metavar="CSV",
+        help="columns `person` and `split` (train, validation or test); 4 %% of the "
+        "train people, and of those not in it, go to validation",
+    )
+    parser.add_argument(
+        "--recognizer",
+        default="dlib",
+        help="what makes the embeddings: dlib, or the path of an ArcFace-like .onnx "
+        "file (default: dlib)",
+    )
+    parser.add_argument(
+        "--tfds", metavar="NAME", help="a prepared TFDS dataset in place of PHOTOS"
+    )
+    parser.add_argument("--data-dir", metavar="D", help="where TFDS finds NAME")
+    parser.add_argument(
+        "--largest",
+        action="store_true",
+        help="take the largest face of a photo; without it the subject must be "
+        "clearly the most prominent: large and central",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares, and prints what was kept and what was left out."""
+    import os
+
+    from id2face_jax.data import prepare
+    from id2face_jax.faces.embed import make_recognizer
+
+    if bool(args.photos) == bool(args.tfds):
+        raise ValueError(
+            f"photos are {[str(path) for path in args.photos]} and tfds is "
+            f"{args.tfds!r}; give either photo folders or --tfds NAME"
+        )
+    workers = os.cpu_count() if args.workers is None else args.workers
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; use 1 or more")
+    if args.size < 32 or args.size % 32:
+        raise ValueError(
+            f"size is {args.size}; use a multiple of 32, which the networks divide by"
+        )
+    if args.tfds:
+        photos = prepare.list_tfds(args.tfds, args.data_dir)
+    else:
+        photos = prepare.list_photos(args.photos)
+    summary = prepare.prepare(
+        photos,
+        args.out,
+        make_recognizer(args.recognizer),
+        size=args.size,
+        num_workers=workers,
+        splits=prepare.read_splits(args.splits) if args.splits else {},
+        largest=args.largest,
+    )
+    print(f"{args.out}: {len(photos)} photos")
+    for split, count in summary["records"].items():
+        print(f"  {split:<12}{count:>8} faces of {summary['people'][split]} people")
+    for reason, names in summary["skipped"].items():
+        print(f"  left out    {len(names):>8} {reason}, e.g. {names[0]}")
+    return 0
