@@ -79,8 +79,8 @@ def check_same_fields(saved, wanted, fields: tuple[str, ...], where: str) -> Non
         ]
     if differences:
         raise ValueError(
-            f"{where} was made with other networks: {'; '.join(differences)}. Set these "
-            "fields back, or use another folder"
+            f"{where} was made with other networks: {'; '.join(differences)}. Set "
+            "these fields back, or use another folder"
         )
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from id2face_jax import losses
+from id2face_jax import identity, losses
 from id2face_jax.diffusion import process
 from id2face_jax.generate import (
     latent_mask,
@@ -20,6 +20,7 @@ from id2face_jax.generate import (
     noise_schedule,
     to_float,
 )
+from id2face_jax.models import dlib_resnet
 
 
 def _latent_side(config: ml_collections.ConfigDict, batch: dict) -> int:
@@ -66,7 +67,7 @@ class RecompositionObjective:
         """Times, start noise, latent noises, dropout: (b, 2, ...), a direction each."""
         model = self.config.model
         num, side = batch["image_a"].shape[0], _latent_side(self.config, batch)
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 6)
         channels = self.config.autoencoder.latent_channels
         grid = side // model.attribute_stride
         attributes = (num, 2, grid, grid, model.attribute_channels)
@@ -78,6 +79,7 @@ class RecompositionObjective:
             "t": (where + jax.random.uniform(keys[0])) % 1.0,
             "noise": jax.random.normal(keys[1], (num, 2, side, side, channels)),
             "identity": jax.random.normal(keys[2], (num, 2, model.identity_dim)),
+            "stranger": jax.random.normal(keys[5], (num, 2, model.identity_dim)),
             "attributes": jax.random.normal(keys[3], attributes),
             "keep": jax.random.bernoulli(keys[4], 1.0 - drop, (num, 2)).astype(
                 jnp.float32
@@ -89,7 +91,11 @@ class RecompositionObjective:
         side = _Sides(batch, draws)
         z, zm, mask = self._latents(frozen, side)
         terms, f_hat = self._identity_terms(params, side)
-        terms |= self._recomposition_terms(params, side, z, zm, mask, f_hat)
+        plan = self._plan(params, side, f_hat)
+        more, x0 = self._recomposition_terms(params, side, plan, z, zm, mask)
+        terms |= more
+        if self.config.loss.cross_every:
+            terms |= self._cross_terms(frozen, side, plan, x0)
         weights = self.config.loss
         loss = sum(weights[name] * value for name, value in terms.items())
         return loss, {"loss": loss} | terms
@@ -99,7 +105,9 @@ class RecompositionObjective:
         autoencoder = make_autoencoder(self.config)
 
         def encode(x):
-            return autoencoder.apply({"params": frozen}, x, method="encode")
+            return autoencoder.apply(
+                {"params": frozen["autoencoder"]}, x, method="encode"
+            )
 
         x = to_float(side.images)
         keep = 1.0 - side.masks[..., None]
@@ -123,30 +131,76 @@ class RecompositionObjective:
             "identity_alignment": losses.mean_over(align, side.is_pair),
         }, f_hat
 
-    def _recomposition_terms(self, params, side, z, zm, mask, f_hat):
-        """Terms 1, 6 and 7: identity of one photo, attributes of the other."""
-        config, draws = self.config, side.draws
+    def _plan(self, params, side, f_hat):
+        """Which identity each row is denoised with, and at which time.
+
+        Identity of a goes with attributes of b, and the reverse. Every
+        `cross_every`-th row takes a sampled stranger instead, orthogonal to its own
+        identity as at inference. It has no photo to denoise to, only the recogniser
+        to please, and its noisy latent still shows the source at small t; so it
+        trains at the large t where a sampler decides who appears.
+        """
+        model, weights = make_model(self.config), self.config.loss
+        draws, f = side.draws, side.swap(f_hat)
+        plan = {"f": f, "t": draws["t"], "keep": draws["keep"]}
+        if not weights.cross_every:
+            return plan | {"is_cross": jnp.zeros_like(draws["t"])}
+        stranger = model.apply(
+            {"params": params}, draws["stranger"], method="decode_identity"
+        )
+        stranger = identity.orthogonal_map(stranger, side.embeddings)
+        is_cross = (jnp.arange(f.shape[0]) % weights.cross_every == 0).astype(f.dtype)
+        late = weights.cross_t_min + (1.0 - weights.cross_t_min) * draws["t"]
+        return {
+            "f": jnp.where(is_cross[:, None] > 0, jax.lax.stop_gradient(stranger), f),
+            "t": jnp.where(is_cross > 0, late, draws["t"]),
+            "keep": jnp.maximum(draws["keep"], is_cross),
+            "is_cross": is_cross,
+        }
+
+    def _recomposition_terms(self, params, side, plan, z, zm, mask):
+        """Terms 1, 6 and 7, and the estimate of x0 of every row."""
+        config, draws, t = self.config, side.draws, plan["t"]
         model, apply = make_model(config), {"params": params}
         mu, logvar = model.apply(apply, z, method="encode_attributes")
         a = mu + jnp.exp(0.5 * logvar) * draws["attributes"]
-        # Identity of a with attributes of b denoises to b, and the reverse.
-        condition = model.apply(
-            apply, side.swap(f_hat), a, draws["keep"], method="recompose"
-        )
-        alpha, sigma = noise_schedule(config)(draws["t"])
+        condition = model.apply(apply, plan["f"], a, plan["keep"], method="recompose")
+        alpha, sigma = noise_schedule(config)(t)
         zt = process.mix(z, draws["noise"], alpha, sigma)
-        out = model.apply(apply, zt, zm, mask, draws["t"], condition, method="denoise")
+        out = model.apply(apply, zt, zm, mask, t, condition, method="denoise")
         kind = config.model.prediction
         target = process.target(kind, z, draws["noise"], alpha, sigma)
         error = losses.masked_error(out, target, mask, config.loss.outside_mask)
         x0 = process.to_x0(kind, out, zt, alpha, sigma)
         mu_again, _ = model.apply(apply, x0, method="encode_attributes")
         return {
-            "recomposition": jnp.mean(error),
+            "recomposition": losses.mean_over(error, 1.0 - plan["is_cross"]),
             "attribute_alignment": losses.attribute_alignment(
                 mu_again, mu, jnp.square(alpha)
             ),
             "attribute_kl": losses.attribute_kl(mu, logvar),
+        }, x0
+
+    def _cross_terms(self, frozen, side, plan, x0):
+        """Terms 8 and 9: who the recogniser sees in the rows with a stranger."""
+
+        def rows(x):
+            return x[:: self.config.loss.cross_every]
+
+        decoded = make_autoencoder(self.config).apply(
+            {"params": frozen["autoencoder"]}, rows(x0), method="decode"
+        )
+        masks = rows(side.masks)[..., None]
+        face = masks * decoded + (1.0 - masks) * to_float(rows(side.images))
+        recognizer = frozen["recognizer"]
+        seen = dlib_resnet.whiten(
+            dlib_resnet.embed_crops(recognizer["params"], face),
+            recognizer["mean"],
+            recognizer["matrix"],
+        )
+        return {
+            "cross_identity": jnp.mean(losses.cosine_distance(seen, rows(plan["f"]))),
+            "cross_source": losses.likeness(seen, rows(side.embeddings)),
         }
 
 

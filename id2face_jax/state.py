@@ -1,6 +1,7 @@
 """The training state: everything a checkpoint must hold, as one pytree of arrays."""
 
-import jax
+from typing import Any
+
 import optax
 from flax import struct
 
@@ -17,7 +18,7 @@ class TrainState:
       frozen: parameters that are used and never updated ({} where there are none).
     """
 
-    step: jax.Array
+    step: Any  # as all fields, also of shapes, shardings or numpy
     params: optax.Params
     ema: optax.Params
     opt_state: optax.OptState

@@ -29,6 +29,8 @@ class Task:
     Attributes:
       init: key -> TrainState at step 0.
       train_step: (state, batch) -> (state, metrics), metrics float32 scalars.
+      eval_step: (state, batch, index) -> metrics of the EMA weights, the state as it
+        is; `index` () int32 picks the noise, which is the same at every call.
       sample_grid: (state, batch) -> uint8 (n, k, s, s, 3), a row a photo, from the
         EMA weights and the first photos of the batch.
       grid_labels: k column titles.
@@ -36,6 +38,7 @@ class Task:
 
     init: Callable
     train_step: Callable
+    eval_step: Callable
     sample_grid: Callable
     grid_labels: tuple[str, ...]
 
@@ -45,18 +48,25 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
 
     Args:
       config: see configs/base.py.
-      frozen: parameters of the trained autoencoder ("id2face" only). None is
-        accepted only with config.autoencoder.weights = "random".
-    Raises ValueError for an unknown task or a missing autoencoder.
+      frozen: for "id2face", the parameters that it uses and never trains:
+        "autoencoder", which may lack only where config.autoencoder.weights is
+        "random", and "recognizer" where config.loss.cross_every is not 0.
+    Raises ValueError for an unknown task or missing parameters.
     """
+    frozen = frozen or {}
     if config.task == "autoencoder":
         return _autoencoder_task(config)
     if config.task == "id2face":
-        if frozen is None and config.autoencoder.weights != "random":
+        if "autoencoder" not in frozen and config.autoencoder.weights != "random":
             raise ValueError(
                 f"autoencoder.weights is {config.autoencoder.weights!r} and gave no "
                 "parameters; train configs/autoencoder128.py, export it and pass "
                 "--config.autoencoder.weights=EXPORT"
+            )
+        if config.loss.cross_every and "recognizer" not in frozen:
+            raise ValueError(
+                f"loss.cross_every is {config.loss.cross_every}, which needs the "
+                "recogniser's parameters; pass them or set it to 0"
             )
         return _id2face_task(config, frozen)
     raise ValueError(f"task is {config.task!r}; expected one of {TASKS}")
@@ -72,6 +82,21 @@ def _initial_state(config, params, frozen) -> TrainState:
         opt_state=optim.make_optimizer(config).init(params),
         frozen=frozen,
     )
+
+
+def start_from(state: TrainState, params: dict) -> TrainState:
+    """`state` with `params` and their copy as EMA: a warm start from an export.
+
+    Raises ValueError if the trees differ.
+    """
+    old, new = (jax.tree.map(jnp.shape, tree) for tree in (state.params, params))
+    if old != new:
+        raise ValueError(
+            "train.init_from holds other parameters than config.task needs; export a "
+            "run of the same task and networks"
+        )
+    params = jax.tree.map(jnp.asarray, params)
+    return state.replace(params=params, ema=jax.tree.map(jnp.copy, params))
 
 
 def _split(tree, parts: int):
@@ -128,9 +153,9 @@ def _make_train_step(config, objective) -> Callable:
         decay = optim.ema_decay(state.step, config)
         ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), state.ema, params)
         metrics |= {
-            "grad_norm": optax.global_norm(grads),
-            "update_norm": optax.global_norm(updates),
-            "param_norm": optax.global_norm(params),
+            "grad_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
+            "param_norm": optax.tree.norm(params),
             "lr": jnp.asarray(optim.make_schedule(config)(state.step), jnp.float32),
         }
         state = state.replace(
@@ -139,6 +164,19 @@ def _make_train_step(config, objective) -> Callable:
         return state, metrics
 
     return train_step
+
+
+def _make_eval_step(config, objective) -> Callable:
+    """The objective of the EMA weights, with noise that depends on `index` alone."""
+
+    def eval_step(state: TrainState, batch: dict, index: jax.Array) -> dict:
+        # One seed further, so that no training step draws the same.
+        key = jax.random.fold_in(jax.random.key(config.seed + 1), index)
+        draws = objective.draw(key, batch)
+        _, metrics = objective.loss(state.ema, state.frozen, batch, draws)
+        return metrics
+
+    return eval_step
 
 
 def _example_images(config) -> jax.Array:
@@ -160,8 +198,13 @@ def _autoencoder_task(config) -> Task:
         rebuilt = autoencoder.apply({"params": state.ema}, x)
         return jnp.stack([images, generate.to_uint8(rebuilt)], axis=1)
 
-    step = _make_train_step(config, objective)
-    return Task(init, step, sample_grid, ("source", "autoencoder"))
+    return Task(
+        init,
+        _make_train_step(config, objective),
+        _make_eval_step(config, objective),
+        sample_grid,
+        ("source", "autoencoder"),
+    )
 
 
 def _id2face_task(config, frozen) -> Task:
@@ -171,25 +214,28 @@ def _id2face_task(config, frozen) -> Task:
 
     def init(key):
         key, ae_key = jax.random.split(key)
-        ae = frozen
-        if ae is None:
-            ae = autoencoder.init(ae_key, _example_images(config))["params"]
-        z = jax.eval_shape(lambda: _encode(autoencoder, ae, _example_images(config)))
+        used = dict(frozen)
+        if "autoencoder" not in used:
+            used["autoencoder"] = autoencoder.init(ae_key, _example_images(config))[
+                "params"
+            ]
+        z = jax.eval_shape(lambda: _encode(autoencoder, used, _example_images(config)))
         z = jnp.zeros(z.shape, z.dtype)
         f = jnp.zeros((1, config.model.embedding_dim), jnp.float32)
         params = model.init(key, z, z, z[..., :1], jnp.ones((1,)), f)["params"]
-        return _initial_state(config, params, jax.tree.map(jnp.asarray, ae))
+        return _initial_state(config, params, jax.tree.map(jnp.asarray, used))
 
     return Task(
         init,
         _make_train_step(config, objective),
+        _make_eval_step(config, objective),
         lambda state, batch: _id2face_grid(config, state, batch),
         ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3"),
     )
 
 
-def _encode(autoencoder: Autoencoder, params, x):
-    return autoencoder.apply({"params": params}, x, method="encode")
+def _encode(autoencoder: Autoencoder, frozen, x):
+    return autoencoder.apply({"params": frozen["autoencoder"]}, x, method="encode")
 
 
 def _id2face_grid(config, state: TrainState, batch: dict) -> jax.Array:
@@ -206,7 +252,7 @@ def _id2face_grid(config, state: TrainState, batch: dict) -> jax.Array:
         columns.append(
             generate.generate(
                 config,
-                {"model": state.ema, "autoencoder": state.frozen},
+                {"model": state.ema, "autoencoder": state.frozen["autoencoder"]},
                 faces,
                 seeds,
                 mode="own" if column == 0 else "embedding",

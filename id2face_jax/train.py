@@ -6,6 +6,7 @@ A run is resumed by the same command; state.step is its only counter.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -16,10 +17,10 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from id2face_jax import checkpoint, grids, metrics, programs, sharding
+from id2face_jax import checkpoint, generate, grids, metrics, programs, sharding
 from id2face_jax.data import pipeline
-from id2face_jax.faces import embed
-from id2face_jax.models.autoencoder import FACTOR
+from id2face_jax.faces import whitening
+from id2face_jax.models import dlib_resnet
 from id2face_jax.state import TrainState
 
 
@@ -74,12 +75,14 @@ def train_and_evaluate(
 
 def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for sizes and intervals that no network or loop can have."""
-    levels = len(config.model.unet_dims)
-    unit = FACTOR * 2 ** max(1, levels - 1)
+    model = config.model
+    factor = generate.make_autoencoder(config).factor
+    unit = factor * math.lcm(2 ** (len(model.unet_dims) - 1), model.attribute_stride)
     if config.data.image_size % unit:
         raise ValueError(
-            f"data.image_size is {config.data.image_size}; a UNet of {levels} levels on "
-            f"latents 1/{FACTOR} the size needs a multiple of {unit}"
+            f"data.image_size is {config.data.image_size}; latents of 1/{factor} the "
+            f"size, {len(model.unet_dims)} UNet levels and model.attribute_stride="
+            f"{model.attribute_stride} need a multiple of {unit}"
         )
     for name in ("num_steps", "log_every", "sample_every", "save_every", "keep"):
         if config.train[name] < 1:
@@ -101,7 +104,12 @@ def _load_exports(config) -> tuple[dict, dict | None]:
         checkpoint.check_same_fields(saved, config, checkpoint.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
     if config.task == "id2face" and config.loss.cross_every:
-        frozen["recognizer"] = embed.dlib_weights()
+        fitted = whitening.load()
+        frozen["recognizer"] = {
+            "params": dlib_resnet.load_params(),
+            "mean": fitted.mean,
+            "matrix": fitted.matrix,
+        }
     path = config.train.init_from
     if path:
         saved, trees = checkpoint.load_export(path)

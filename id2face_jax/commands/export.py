@@ -8,7 +8,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares --checkpoint, --out, --dtype and --step."""
+    """Declares --checkpoint, --out, --dtype, --step and --autoencoder."""
     parser.add_argument(
         "--checkpoint", required=True, metavar="WORKDIR", help="of `id2face train`"
     )
@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how numbers are stored; they load as float32 (default: float32)",
     )
     parser.add_argument("--step", type=int, help="which checkpoint (default: newest)")
+    parser.add_argument(
+        "--autoencoder",
+        metavar="EXPORT",
+        help="take the decoder from here: the encoder is a fixed transform, so a "
+        "decoder may be trained on under a trained model (default: the run's own)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
     from id2face_jax import checkpoint
 
     config, weights, step = checkpoint.load_run(args.checkpoint, args.step)
+    if args.autoencoder is not None:
+        saved, trees = checkpoint.load_export(args.autoencoder)
+        checkpoint.check_same_fields(
+            saved, config, checkpoint.AUTOENCODER_FIELDS, args.autoencoder
+        )
+        weights = weights | {"autoencoder": trees["autoencoder"]}
     out = checkpoint.save_export(args.out, config, weights, args.dtype)
     num = sum(x.size for x in jax.tree.leaves(weights))
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
