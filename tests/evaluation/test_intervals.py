@@ -30,7 +30,9 @@ def test_photos_of_one_person_do_not_narrow_the_interval():
 
 
 def test_nothing_seen_is_not_nothing_possible():
-    figure = intervals.mean_over_people(np.zeros(90), np.repeat(np.arange(30), 3), 0)
+    figure = intervals.mean_over_people(
+        np.zeros(90), np.repeat(np.arange(30), 3), 0, is_share=True
+    )
     assert figure.value == 0 and figure.interval[0] == 0
     assert figure.interval[1] == pytest.approx(1 - 0.025 ** (1 / 30))  # exact binomial
 
