@@ -77,13 +77,12 @@ def _egg(
     # Widest at the eyes' height, narrowing to the chin.
     low = np.maximum(0.3 - height, 0)
     width = np.where(side < 0, reach_left, reach_right) * np.maximum(
-        1 - 0.16 * low * low, 0.3
+        1 - 0.12 * low * low, 0.3
     )
     tall = np.where(height > 0, top, bottom)
     radius = cv2.pow(np.abs(side / width).astype(np.float32), _POWER)
     radius += cv2.pow(np.abs(height / tall).astype(np.float32), _POWER)
     radius = cv2.pow(radius, 1 / _POWER)
-    # Distance beyond the edge, about in units.
-    beyond = (radius - 1) * np.minimum(width, tall)
-    ramp = np.clip(1 - beyond / soft, 0, 1)
+    # The radii are about a unit, so radius - 1 is about the distance beyond the edge.
+    ramp = np.clip(1 - (radius - 1) / soft, 0, 1)
     return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
