@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepares, and prints what was kept and what was left out."""
     import os
 
-    from id2face_jax.data import prepare
+    from id2face_jax.data import photos, prepare
     from id2face_jax.faces.embed import make_recognizer
 
     if bool(args.photos) == bool(args.tfds):
@@ -65,19 +65,19 @@ def run(args: argparse.Namespace) -> int:
             f"size is {args.size}; use a multiple of 32, which the networks divide by"
         )
     if args.tfds:
-        photos = prepare.list_tfds(args.tfds, args.data_dir)
+        found = photos.list_tfds(args.tfds, args.data_dir)
     else:
-        photos = prepare.list_photos(args.photos)
+        found = photos.list_photos(args.photos)
     summary = prepare.prepare(
-        photos,
+        found,
         args.out,
         make_recognizer(args.recognizer),
         size=args.size,
         num_workers=workers,
-        splits=prepare.read_splits(args.splits) if args.splits else {},
+        splits=photos.read_splits(args.splits) if args.splits else {},
         largest=args.largest,
     )
-    print(f"{args.out}: {len(photos)} photos")
+    print(f"{args.out}: {len(found)} photos")
     for split, count in summary["records"].items():
         print(f"  {split:<12}{count:>8} faces of {summary['people'][split]} people")
     for reason, names in summary["skipped"].items():

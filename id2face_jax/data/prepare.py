@@ -8,28 +8,26 @@ themselves appear at the very end, by a rename. Leaves the format to `records`.
 """
 
 import concurrent.futures
-import csv
 import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import cv2
 import msgpack
 import numpy as np
-import tensorflow_datasets as tfds
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from id2face_jax.data import records
+from id2face_jax.data.photos import Photo
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import CenterFaceDetector, Detection
 from id2face_jax.faces.embed import Recognizer
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VALIDATION_SHARE = 0.04  # of the people that nobody assigned to a split
 CHUNK = 256  # photos whose work is lost, at most, by a crash
 
@@ -52,19 +50,6 @@ class _Skip(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Photo:
-    """A photo to prepare: its name and person, how to read it, its split if given.
-
-    `read` returns RGB uint8 (h, w, 3) and may raise anything for a broken file.
-    """
-
-    name: str
-    person: str
-    read: Callable[[], UInt8[np.ndarray, "h w 3"]]
-    split: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class _Face:
     """The prepared face of a photo, or why there is none."""
 
@@ -73,136 +58,6 @@ class _Face:
     image: bytes = b""
     landmarks: bytes = b""  # float32, as the next
     matrix: bytes = b""
-
-
-def read_photo(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture file as RGB uint8, turned as its EXIF orientation says.
-
-    Transparency is laid over white, and 16-bit grey brought to 8 bit.
-    """
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith(("I", "F")):
-            # Pillow would clip these at 255 rather than scale them.
-            gray = np.asarray(image).astype(np.float64)
-            gray = gray / 257 if gray.max() > 255 else gray
-            image = Image.fromarray(np.clip(np.rint(gray), 0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        return np.asarray(image.convert("RGB"))
-
-
-def list_photos(roots: Sequence[pathlib.Path]) -> list[Photo]:
-    """The photos of folders root/person/photo.jpg, or root/photo.jpg, sorted.
-
-    A person is the folder right below a root, the same name in two roots the same
-    person; a photo directly in a root is a person of its own.
-
-    Raises:
-      ValueError: a root is no folder, has no photos, or its name comes twice.
-    """
-    names = [root.resolve().name for root in roots]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"the photo folders {[str(root) for root in roots]} have the same name; "
-            "records name photos after it, so rename one of them"
-        )
-    photos = []
-    for root, root_name in zip(roots, names, strict=True):
-        if not root.is_dir():
-            raise ValueError(f"{root} is not a folder; expected PERSON/PHOTO.jpg in it")
-        found = [
-            path
-            for path in sorted(root.rglob("*"))
-            if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-        ]
-        if not found:
-            raise ValueError(
-                f"{root} has no photos; expected PERSON/PHOTO with one of {EXTENSIONS}"
-            )
-        for path in found:
-            inner = path.relative_to(root)
-            person = inner.parts[0] if len(inner.parts) > 1 else inner.as_posix()
-            read = _reader(path)
-            photos.append(Photo(f"{root_name}/{inner.as_posix()}", person, read))
-    return photos
-
-
-def _reader(path: pathlib.Path) -> Callable[[], np.ndarray]:
-    return lambda: read_photo(path)
-
-
-def list_tfds(name: str, data_dir: str | None) -> list[Photo]:
-    """The photos of a prepared TFDS dataset with an `image`; people from its `label`.
-
-    Its splits are kept where they are called train, validation or test. Without a
-    label each photo is a person of its own.
-
-    Raises:
-      ValueError: no such dataset there, not ArrayRecord, or no image in it.
-    """
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-        sources = {
-            split: builder.as_data_source(split) for split in builder.info.splits
-        }
-    except (tfds.core.DatasetNotFoundError, NotImplementedError, OSError) as error:
-        raise ValueError(
-            f"cannot read the TFDS dataset {name!r} in {data_dir or 'its default'}: "
-            f"{str(error).splitlines()[0]}; it must be prepared there with "
-            "file_format='array_record'"
-        ) from error
-    features = builder.info.features
-    if not sources or "image" not in features:
-        raise ValueError(
-            f"TFDS dataset {name!r} has splits {sorted(sources)} and features "
-            f"{sorted(features)}; expected prepared splits with an 'image'"
-        )
-    photos = []
-    for split, source in sources.items():
-        kept = split if split in records.SPLITS else None
-        for index in range(len(source)):
-            person = f"{split}/{index}"
-            if "label" in features:
-                person = _label(features["label"], source[index]["label"])
-            read = _item_reader(source, index)
-            photos.append(Photo(f"{name}/{split}/{index}", person, read, kept))
-    return photos
-
-
-def _label(feature, value) -> str:
-    if isinstance(feature, tfds.features.ClassLabel):
-        return feature.int2str(int(value))
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _item_reader(source, index: int) -> Callable[[], np.ndarray]:
-    def read():
-        image = source[index]["image"]
-        return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
-
-    return read
-
-
-def read_splits(path: pathlib.Path) -> dict[str, str]:
-    """person -> split from a CSV with the columns `person` and `split`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if not {"person", "split"} <= set(rows.fieldnames or ()):
-            raise ValueError(
-                f"{path} has the columns {rows.fieldnames}; expected a header line "
-                "with `person` and `split`"
-            )
-        splits = {row["person"]: row["split"] for row in rows}
-    unknown = set(splits.values()) - set(records.SPLITS)
-    if unknown:
-        raise ValueError(
-            f"{path} has the splits {sorted(map(str, unknown))}; expected "
-            f"{', '.join(records.SPLITS)}"
-        )
-    return splits
 
 
 def choose_subject(
@@ -297,11 +152,11 @@ def _find_faces(
     size: int,
     num_workers: int,
     largest: bool,
-) -> dict[str, list[_Face]]:
-    """Chunk name -> faces, from the staging folder where they are there already."""
+) -> list[pathlib.Path]:
+    """Files of `_Face`s, a chunk each; those in the staging folder stay as they are."""
     # One session for all threads: onnxruntime, OpenCV and Pillow release the lock.
     detector = CenterFaceDetector()
-    chunks = {}
+    files = []
     with (
         concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
         tqdm(total=len(photos), desc="faces", unit="photo") as progress,
@@ -315,33 +170,41 @@ def _find_faces(
         for start in range(0, len(photos), CHUNK):
             part = photos[start : start + CHUNK]
             chunk = _fingerprint(size, largest, [photo.name for photo in part])
-            file = staging / f"{chunk}.faces"
-            was_there = file.exists()
-            packed = _kept(file, lambda p=part: msgpack.packb(list(pool.map(find, p))))
-            chunks[chunk] = [_Face(*fields) for fields in msgpack.unpackb(packed)]
-            progress.update(len(part) if was_there else 0)
-    return chunks
+            files.append(staging / f"{chunk}.faces")
+            if files[-1].exists():
+                progress.update(len(part))
+            else:
+                _write_whole(files[-1], msgpack.packb(list(pool.map(find, part))))
+    return files
 
 
-def _embed(
-    chunks: Mapping[str, Sequence[_Face]], staging: pathlib.Path, recognizer: Recognizer
-) -> dict[str, Float[np.ndarray, " d"]]:
-    """Photo name -> unit embedding of its crop."""
-    embeddings = {}
-    for chunk, faces in tqdm(chunks.items(), desc="embeddings", unit="chunk"):
-        faces = [face for face in faces if not face.reason]
-        if not faces:
+def _write_whole(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file that is there whole or not at all."""
+    partial = path.with_suffix(".tmp")
+    partial.write_bytes(data)
+    partial.rename(path)
+
+
+def _read_faces(file: pathlib.Path) -> list[_Face]:
+    return [_Face(*fields) for fields in msgpack.unpackb(file.read_bytes())]
+
+
+def _embed(files: Sequence[pathlib.Path], recognizer: Recognizer) -> list[pathlib.Path]:
+    """Files of unit embeddings, beside those of the faces, in their order."""
+    embedded = []
+    for file in tqdm(files, desc="embeddings", unit="chunk"):
+        name = f"{file.stem}-{_fingerprint(recognizer.name)}.embeddings"
+        embedded.append(file.with_name(name))
+        if embedded[-1].exists():
             continue
-
-        def embed(faces=faces) -> bytes:
-            images = [_decode(face.image) for face in faces]
-            points = np.stack([_floats(face.landmarks, (5, 2)) for face in faces])
-            return recognizer(images, points).astype(np.float32).tobytes()
-
-        file = staging / f"{chunk}-{_fingerprint(recognizer.name)}.embeddings"
-        vectors = _floats(_kept(file, embed), (len(faces), recognizer.dim))
-        embeddings |= {face.name: v for face, v in zip(faces, vectors, strict=True)}
-    return embeddings
+        faces = [face for face in _read_faces(file) if not face.reason]
+        points = [_floats(face.landmarks, (5, 2)) for face in faces]
+        vectors = recognizer(
+            [_decode(face.image) for face in faces],
+            np.stack(points) if points else np.zeros((0, 5, 2), np.float32),
+        )
+        _write_whole(embedded[-1], vectors.astype(np.float32).tobytes())
+    return embedded
 
 
 def _floats(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
@@ -378,7 +241,7 @@ def prepare(
     """Writes records of `photos` to the folder `out`; the same call resumes.
 
     Args:
-      photos: from `list_photos` or `list_tfds`.
+      photos: from `photos.list_photos` or `photos.list_tfds`.
       out: where the dataset goes.
       recognizer: makes the embeddings.
       size: side of the crops, pixels.
@@ -407,24 +270,22 @@ def prepare(
         return _finished(out, settings)
     staging = out.with_name(out.name + ".partial")
     staging.mkdir(parents=True, exist_ok=True)
-    chunks = _find_faces(photos, staging, size, num_workers, largest)
-    embeddings = _embed(chunks, staging, recognizer)
-    faces = {face.name: face for chunk in chunks.values() for face in chunk}
-    by_split = _make_records(photos, faces, embeddings, splits)
-    if not any(by_split.values()):
+    files = _find_faces(photos, staging, size, num_workers, largest)
+    embedded = _embed(files, recognizer)
+    reasons = {face.name: face.reason for file in files for face in _read_faces(file)}
+    usable = [photo for photo in photos if not reasons[photo.name]]
+    if not usable:
         raise ValueError(
             f"none of the {len(photos)} photos has a usable face: "
-            f"{_count_reasons(faces.values())}"
+            f"{dict(Counter(reasons.values()))}"
         )
-    summary = {
-        "settings": settings,
-        "records": {split: len(rows) for split, rows in by_split.items()},
-        "people": {
-            split: len({row.person for row in rows}) for split, rows in by_split.items()
-        },
-        "skipped": _count_reasons(faces.values()),
+    of_person = _split_people(usable, splits)
+    summary = _summarize(settings, usable, of_person, reasons)
+    write = {
+        split: _Split(usable, of_person, files, embedded, split, recognizer.dim)
+        for split in summary["records"]
     }
-    records.write_records(out, by_split, size, recognizer.dim, summary)
+    records.write_records(out, write, size, recognizer.dim, summary)
     shutil.rmtree(staging)
     return summary
 
@@ -441,38 +302,59 @@ def _finished(out: pathlib.Path, settings: dict) -> dict:
     return summary
 
 
-def _count_reasons(faces: Iterable[_Face]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for face in faces:
-        if face.reason:
-            reasons.setdefault(face.reason, []).append(face.name)
-    return reasons
-
-
-def _make_records(
-    photos: Sequence[Photo],
-    faces: Mapping[str, _Face],
-    embeddings: Mapping[str, np.ndarray],
-    given: Mapping[str, str],
-) -> dict[str, list[records.Record]]:
-    """Records of the photos that have a face, by split; empty splits are left out."""
-    usable = [photo for photo in photos if photo.name in embeddings]
-    people = sorted({photo.person for photo in usable})
-    ids = {person: index for index, person in enumerate(people)}
+def _split_people(usable: Sequence[Photo], given: Mapping[str, str]) -> dict[str, str]:
+    """person -> split; what the photo's own dataset says yields to `given`."""
     of_photos = {photo.person: photo.split for photo in usable if photo.split}
-    splits = choose_splits(people, of_photos | dict(given))
-    by_split: dict[str, list[records.Record]] = {split: [] for split in records.SPLITS}
-    for photo in usable:
-        face = faces[photo.name]
-        by_split[splits[photo.person]].append(
-            records.Record(
-                image=face.image,
-                landmarks=_floats(face.landmarks, (5, 2)),
-                matrix=_floats(face.matrix, (2, 3)),
-                embedding=embeddings[photo.name],
-                person=photo.person,
-                person_id=ids[photo.person],
-                photo=photo.name,
-            )
-        )
-    return {split: rows for split, rows in by_split.items() if rows}
+    return choose_splits({photo.person for photo in usable}, of_photos | dict(given))
+
+
+def _summarize(
+    settings: dict,
+    usable: Sequence[Photo],
+    of_person: Mapping[str, str],
+    reasons: Mapping[str, str],
+) -> dict:
+    faces = Counter(of_person[photo.person] for photo in usable)
+    people = Counter(of_person.values())
+    skipped: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason:
+            skipped.setdefault(reason, []).append(name)
+    used = [split for split in records.SPLITS if people[split]]
+    return {
+        "settings": settings,
+        "records": {split: faces[split] for split in used},
+        "people": {split: people[split] for split in used},
+        "skipped": skipped,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    """The records of one split, read from the staging files as they are written."""
+
+    photos: Sequence[Photo]
+    of_person: Mapping[str, str]
+    files: Sequence[pathlib.Path]
+    embedded: Sequence[pathlib.Path]
+    split: str
+    dim: int
+
+    def __iter__(self) -> Iterator[records.Record]:
+        ids = {person: index for index, person in enumerate(sorted(self.of_person))}
+        person_of = {photo.name: photo.person for photo in self.photos}
+        for file, vectors in zip(self.files, self.embedded, strict=True):
+            faces = [face for face in _read_faces(file) if not face.reason]
+            embeddings = _floats(vectors.read_bytes(), (len(faces), self.dim))
+            for face, embedding in zip(faces, embeddings, strict=True):
+                person = person_of[face.name]
+                if self.of_person[person] == self.split:
+                    yield records.Record(
+                        image=face.image,
+                        landmarks=_floats(face.landmarks, (5, 2)),
+                        matrix=_floats(face.matrix, (2, 3)),
+                        embedding=embedding,
+                        person=person,
+                        person_id=ids[person],
+                        photo=face.name,
+                    )
