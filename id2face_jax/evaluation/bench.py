@@ -162,7 +162,7 @@ class Bench:
             landmarks = faces.chunk(chunk)["landmarks"]
             if swap_channels:
                 crops = np.ascontiguousarray(crops[..., ::-1])
-            return {"embedding": recognizer.run(crops, landmarks)}
+            return {"embedding": recognizer.run(list(crops), landmarks)}
 
         key = [
             faces.key,

@@ -103,7 +103,6 @@ def of_set(
     statistic: Callable[[Int[np.ndarray, " m"]], float],
     persons: Int[np.ndarray, " n"],
     seed: int,
-    num_resamples: int = NUM_SET_RESAMPLES,
 ) -> Figure:
     """A statistic of a whole set of photos, with its interval over people.
 
@@ -111,18 +110,17 @@ def of_set(
       statistic: from row numbers (with repeats, when resampled) to the number.
       persons: the person of each row.
       seed: of the resampling.
-      num_resamples: how often people are drawn; 0 leaves the interval out.
     """
     value = float(statistic(np.arange(len(persons))))
     _, person, counts = np.unique(persons, return_inverse=True, return_counts=True)
     num_people = len(counts)
-    if num_people < 2 or num_resamples == 0 or np.isnan(value):
+    if num_people < 2 or np.isnan(value):
         none = None if np.isnan(value) else value
         return Figure(none, None, len(persons), num_people)
     rows = np.split(np.argsort(person, kind="stable"), np.cumsum(counts)[:-1])
     rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(num_resamples):
+    for _ in range(NUM_SET_RESAMPLES):
         people = rng.integers(0, num_people, num_people)
         drawn.append(statistic(np.concatenate([rows[p] for p in people])))
     tail = 50 * (1 - LEVEL)
