@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from id2face_jax import generate
 from id2face_jax.data import pipeline

@@ -12,8 +12,7 @@ and a ragged last batch runs on into the next epoch. Leaves what is in an exampl
 
 import dataclasses
 import sys
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import ml_collections
@@ -26,6 +25,7 @@ SYNTHETIC = "synthetic"
 HELDOUT = "validation"
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to records: dicts of numpy, as `records` specifies them."""
 
@@ -113,9 +113,9 @@ def open_source(config: ml_collections.ConfigDict, split: str | None = None) -> 
 
 
 def open_heldout(config: ml_collections.ConfigDict) -> tuple[Source, str]:
-    """(records, split) to watch a run on: "validation" if it exists, else data.split."""
+    """(records, split) to watch a run on: HELDOUT if it exists, else data.split."""
     data = config.data
-    if data.records == SYNTHETIC or HELDOUT in records.splits(data.records):
+    if data.records == SYNTHETIC or HELDOUT in records.split_names(data.records):
         return open_source(config, HELDOUT), HELDOUT
     return open_source(config), data.split
 
@@ -132,7 +132,7 @@ class _LoadPair(grain.transforms.RandomMap):
         index_a, index_b = pairs.choose_pair(self.table, slot, rng, self.pair_prob)
         a = self.source[index_a]
         b = a if index_a == index_b else self.source[index_b]
-        example = {"is_pair": np.float32(index_a != index_b)}
+        example = {"is_pair": np.asarray(index_a != index_b, np.float32)}
         for side, record in (("a", a), ("b", b)):
             image, mask = transforms.random_view(
                 rng,
@@ -156,9 +156,7 @@ def make_examples(config: ml_collections.ConfigDict, source: Source | None = Non
     data = config.data
     source = open_source(config) if source is None else source
     table = pairs.make_pair_table(source.person_ids, data.max_photos_per_person)
-    load = _LoadPair(
-        source, table, data.pair_prob, data.flip_prob, data.color_jitter
-    )
+    load = _LoadPair(source, table, data.pair_prob, data.flip_prob, data.color_jitter)
     slots = grain.MapDataset.range(len(table)).seed(config.seed)
     return slots.shuffle().repeat().random_map(load)
 
@@ -172,7 +170,7 @@ class _HostRows:
     whatever the number of hosts.
     """
 
-    examples: Sequence[dict[str, np.ndarray]]
+    examples: grain.MapDataset
     global_batch: int
     process_index: int
     process_count: int

@@ -161,12 +161,7 @@ class Records:
         return record | {"person_id": np.int64(record["person_id"])}
 
 
-def open_records(path: str | pathlib.Path, split: str) -> Records:
-    """The records of `split` in a folder that `id2face prepare` wrote.
-
-    Raises:
-      ValueError: no such folder, not a dataset of faces, or no such split.
-    """
+def _open_builder(path: str | pathlib.Path) -> tfds.core.DatasetBuilder:
     try:
         builder = tfds.builder_from_directory(str(path))
     except tfds.core.dataset_info.DatasetInfoFileError as error:
@@ -182,6 +177,21 @@ def open_records(path: str | pathlib.Path, split: str) -> Records:
             f"{path} is a dataset without {sorted(missing)}; make records from it with "
             "`id2face prepare --tfds NAME --data-dir D --out RECORDS`"
         )
+    return builder
+
+
+def split_names(path: str | pathlib.Path) -> tuple[str, ...]:
+    """The splits in a folder that `id2face prepare` wrote; raises as `open_records`."""
+    return tuple(sorted(_open_builder(path).info.splits))
+
+
+def open_records(path: str | pathlib.Path, split: str) -> Records:
+    """The records of `split` in a folder that `id2face prepare` wrote.
+
+    Raises:
+      ValueError: no such folder, not a dataset of faces, or no such split.
+    """
+    builder = _open_builder(path)
     if split not in builder.info.splits:
         raise ValueError(
             f"{path} has no split {split!r}; it has {sorted(builder.info.splits)}"

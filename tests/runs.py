@@ -1,0 +1,63 @@
+"""Tiny runs for tests of the training spine: configs, meshes, steps."""
+
+import jax
+import ml_collections
+import numpy as np
+from jax.sharding import AxisType
+
+from configs import smoke
+from id2face_jax import programs, sharding
+from id2face_jax.data import pipeline
+
+
+def tiny_config(task: str = "autoencoder", **changes) -> ml_collections.ConfigDict:
+    """The smoke config of a task, with dotted fields changed ("__" for the dot).
+
+    The autoencoder is the default, for it compiles in a fraction of the time.
+    """
+    config = smoke.get_config()
+    config.task = task
+    for name, value in changes.items():
+        group, _, field = name.rpartition("__")
+        (config[group] if group else config)[field] = value
+    return config
+
+
+def make_mesh(data: int, fsdp: int) -> jax.sharding.Mesh:
+    """A mesh of the first data * fsdp devices."""
+    devices = jax.devices()[: data * fsdp]
+    types = (AxisType.Auto,) * 2
+    return jax.make_mesh((data, fsdp), sharding.AXES, axis_types=types, devices=devices)
+
+
+def run_steps(config, mesh, num_steps: int):
+    """(state, metrics of each step) after `num_steps` from scratch, without a loop."""
+    iterator = pipeline.make_train_iterator(config, 0, 1)
+    with jax.set_mesh(mesh):
+        layout = programs.make_layout(config, mesh)
+        shardings = jax.tree.map(lambda x: x.sharding, layout.state)
+        step = jax.jit(
+            layout.task.train_step, out_shardings=(shardings, None), donate_argnums=0
+        )
+        state = layout.init(jax.random.key(config.seed), {}, None)
+        rows, metrics = sharding.batch_sharding(mesh), []
+        for _ in range(num_steps):
+            state, values = step(state, sharding.put_batch(next(iterator), rows))
+            metrics.append(jax.device_get(values))
+    return jax.device_get(state), metrics
+
+
+def assert_same(one, other) -> None:
+    """Bitwise equality of two trees."""
+    jax.tree.map(
+        np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other)
+    )
+
+
+def assert_close(one, other, atol: float) -> None:
+    """Equality of two trees up to `atol`."""
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=atol),
+        jax.device_get(one),
+        jax.device_get(other),
+    )
