@@ -1,4 +1,4 @@
-"""The 128 px autoencoder of the embedded default.
+"""The 128 px decoder of the embedded default; the encoder is a fixed transform.
 
 id2face train --config configs/autoencoder128.py --workdir runs/autoencoder128
 id2face export --checkpoint runs/autoencoder128 --out runs/autoencoder128-ema \
@@ -15,11 +15,12 @@ def get_config():
     """Returns the config of the autoencoder stage."""
     config = base.get_config()
     config.task = "autoencoder"
-    config.data.batch_size = 16  # pairs, so 32 images
+    config.data.batch_size = 4  # pairs, so 8 images: 2,048 cells are a batch
     config.data.color_jitter = 0.2
     config.optim.lr = 1.5e-3
+    config.optim.lr_warmup_steps = 100
     config.optim.ema_decay = 0.998
-    config.train.num_steps = 2_500
-    config.train.sample_every = 250
-    config.train.save_every = 250
+    config.train.num_steps = 2_000
+    config.train.sample_every = 500
+    config.train.save_every = 500
     return config

@@ -45,7 +45,7 @@ def _data() -> ml_collections.ConfigDict:
 def _autoencoder() -> ml_collections.ConfigDict:
     ae = ml_collections.ConfigDict()
     ae.kind = "embedded"  # or "stable_diffusion", see configs/full_scale.py
-    # Export of the trained autoencoder, which the diffusion stage needs; "random": none.
+    # Export of the trained autoencoder for the diffusion stage; "random": untrained.
     ae.weights = ""
     ae.latent_channels = 24  # of the 192 numbers of an 8x8 cell
     ae.dims = (64, 192)  # widths of the decoder at 1/4 and 1/8 of the image

@@ -50,7 +50,7 @@ def cosine_distance(
 def likeness(
     seen: Float[Array, "b d"], source: Float[Array, "b d"]
 ) -> Float[Array, ""]:
-    """How much of the source is still seen; unlike is enough, opposite no better (9)."""
+    """How much of the source is still seen; unlike is enough (9)."""
     return jnp.mean(jax.nn.relu(jnp.sum(seen * source, axis=-1)))
 
 
