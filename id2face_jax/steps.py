@@ -16,7 +16,6 @@ import ml_collections
 import optax
 
 from id2face_jax import generate, objectives, optim
-from id2face_jax.models.autoencoder import Autoencoder
 from id2face_jax.state import TrainState
 
 TASKS = ("autoencoder", "id2face")
@@ -234,7 +233,7 @@ def _id2face_task(config, frozen) -> Task:
     )
 
 
-def _encode(autoencoder: Autoencoder, frozen, x):
+def _encode(autoencoder, frozen, x):
     return autoencoder.apply({"params": frozen["autoencoder"]}, x, method="encode")
 
 

@@ -34,6 +34,11 @@ def _iresnet_config(tree: dict) -> ml_collections.ConfigDict:
     )
 
 
+def is_iresnet(names) -> bool:
+    """Whether these are the tensors of insightface's IResNet."""
+    return "layer1.0.conv1.weight" in names and "features.running_var" in names
+
+
 class _Taking(dict):
     """insightface's tensors; remembers which were taken."""
 
@@ -57,7 +62,7 @@ class _Taking(dict):
         return {"kernel": kernel, "bias": bias}
 
 
-def iresnet_from_tensors(tensors: Mapping[str, np.ndarray], where: str):
+def from_tensors(tensors: Mapping[str, np.ndarray], where: str):
     """(config, parameters) of an IResNet from insightface's `backbone.pth`.
 
     Raises ValueError for missing, unused or misshapen tensors, by name.
@@ -95,7 +100,7 @@ def iresnet_from_tensors(tensors: Mapping[str, np.ndarray], where: str):
     return finish(_iresnet_config(tree), tree, where)
 
 
-def iresnet_from_onnx(graph: Graph):
+def from_onnx(graph: Graph):
     """(config, parameters) of an IResNet from insightface's ONNX export.
 
     Folded (w600k_r50.onnx) or not. Raises ValueError, naming the node, for a graph of

@@ -13,7 +13,7 @@ from id2face_jax.convert.onnx_graph import (
 from id2face_jax.convert.recognizers import finish, fold_behind
 
 
-def mobilefacenet_from_onnx(graph: Graph):
+def from_onnx(graph: Graph):
     """(config, parameters) of a MobileFaceNet; see `models.mobilefacenet`.
 
     Raises ValueError, naming the node, for a graph of another architecture.

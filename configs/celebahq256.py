@@ -1,0 +1,32 @@
+"""CelebA-HQ at 256 px, from Stable Diffusion 1.5's weights. Not yet trained.
+
+id2face convert vae.safetensors --out runs/sd-autoencoder
+id2face convert unet.safetensors --config configs/celebahq256.py \
+    --out runs/celebahq256-start
+id2face train --config configs/celebahq256.py --workdir runs/celebahq256 \
+    --distributed auto
+
+Records: 24,183 photos of CelebA-HQ's train split, by person, with embeddings of an
+ArcFace IResNet-100 (weights for non-commercial research only).
+Hardware: a v5p slice of 64 chips (4x4x4), or any number that 64 divides; on one node
+of eight GPUs add --config.mesh.fsdp=8. Hours and memory: `id2face plan`, and the table
+in docs/scaling.md. Score: not yet trained.
+"""
+
+from configs import full_scale
+
+
+def get_config():
+    """Returns the config of the experiment."""
+    config = full_scale.get_config()
+    config.data.records = "runs/records/celebahq256"
+    config.data.image_size = 256
+    # 512 photos a step: the smallest that fills 64 chips with 8 each, since a small
+    # data set gains little from a larger batch.
+    config.data.batch_size = 256
+    # Half of the rate that Stable Diffusion was trained at for four times the batch:
+    # the square-root rule from its 1e-4 at 2048.
+    config.optim.lr = 5e-5
+    config.train.num_steps = 20_000  # 420 passes over the photos
+    config.train.init_from = "runs/celebahq256-start"
+    return config

@@ -1,0 +1,121 @@
+"""Converts public weights to an export: autoencoders, UNets, face recognisers.
+
+Takes diffusers' AutoencoderKL, VQModel and UNet2DConditionModel (.safetensors),
+CompVis' first stages (.safetensors, .ckpt), insightface's IResNet (.pth, .onnx) and
+MobileFaceNet (.onnx). What the file holds decides. A UNet becomes the start of a
+training run, so it needs that run's --config. Every tensor must find its place; one
+that does not is named.
+"""
+
+import argparse
+import json
+import pathlib
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the file, --out and --config."""
+    parser.add_argument("file", help=".safetensors, .ckpt, .pth or .onnx")
+    parser.add_argument("--out", required=True, help="new folder")
+    parser.add_argument(
+        "--config",
+        help="of the run that a UNet starts, see configs/; fields are overridden as "
+        "--config.group.field=value",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts and says what was found and what was left out."""
+    path = pathlib.Path(args.file)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    config, weights, left_out = _convert(path, args.config, args.overrides)
+    return _write(args.out, path, config, weights, left_out)
+
+
+def _convert(path: pathlib.Path, config_path, overrides):
+    """(config, weights, names left out) of the file, by what it holds."""
+    from id2face_jax.convert import diffusers, insightface, mobilefacenet, sources
+    from id2face_jax.convert.onnx_graph import Graph
+
+    if path.suffix == ".onnx":
+        graph = Graph(path)
+        # MobileFaceNet's convolutions are depthwise, IResNet's never are.
+        if graph.has_grouped_convolution():
+            return *_recognizer(mobilefacenet.from_onnx(graph)), []
+        return *_recognizer(insightface.from_onnx(graph)), []
+    tensors = sources.read_tensors(path)
+    if diffusers.is_unet(tensors):
+        return *_unet(tensors, path, config_path, overrides), []
+    if diffusers.is_autoencoder(tensors):
+        return _autoencoder(tensors, path)
+    if insightface.is_iresnet(tensors):
+        return *_recognizer(insightface.from_tensors(tensors, str(path))), []
+    raise ValueError(
+        f"{path} holds no autoencoder, UNet or IResNet that convert knows; its first "
+        f"tensor is {min(tensors)}"
+    )
+
+
+def _recognizer(converted):
+    config, params = converted
+    return config, {"recognizer": params}
+
+
+def _json_beside(path: pathlib.Path) -> dict:
+    """diffusers' config.json of the folder that the file lies in, or {}."""
+    file = path.parent / "config.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _autoencoder(tensors, path: pathlib.Path):
+    import ml_collections
+
+    from id2face_jax import generate
+    from id2face_jax.convert import diffusers
+
+    tensors, left_out = diffusers.autoencoder_tensors(tensors)
+    ae = diffusers.autoencoder_config(tensors, _json_beside(path), str(path))
+    config = ml_collections.ConfigDict(
+        {"task": "autoencoder", "autoencoder": ae, "train": {"dtype": "float32"}}
+    )
+    model = generate.make_autoencoder(config)
+    params = diffusers.convert_autoencoder(tensors, model, str(path))
+    return config, {"autoencoder": params}, left_out
+
+
+def _unet(tensors, path: pathlib.Path, config_path, overrides):
+    """The whole trainable model of the config, started with the file's UNet."""
+    from id2face_jax import checkpoint
+    from id2face_jax.commands.train import load_config
+    from id2face_jax.convert import diffusers, start
+
+    if config_path is None:
+        raise ValueError(
+            f"{path} holds a UNet, which starts a training run; give the run's "
+            "--config, for example configs/ffhq512.py"
+        )
+    config = load_config(config_path, overrides)
+    if found := _json_beside(path):
+        diffusers.check_unet_config(found, config, str(path))
+    weights = {"model": start.start_model(config, tensors, str(path))}
+    if config.autoencoder.weights not in ("", "random"):
+        _, trees = checkpoint.load_export(config.autoencoder.weights)
+        weights["autoencoder"] = trees["autoencoder"]
+    return config, weights
+
+
+def _write(out, path, config, weights, left_out) -> int:
+    import jax
+
+    from id2face_jax import checkpoint
+
+    folder = checkpoint.save_export(out, config, weights)
+    for name, tree in weights.items():
+        num = sum(x.size for x in jax.tree.leaves(tree))
+        print(f"{folder}: {name}, {num / 1e6:.2f} M parameters from {path.name}")
+    if left_out:
+        print(
+            f"left out: {len(left_out)} tensors of other networks, from {left_out[0]} "
+            f"to {left_out[-1]}"
+        )
+    return 0
