@@ -60,8 +60,8 @@ def train_and_evaluate(
         del frozen, start  # the state has its own copy
         step = int(state.step)
         say(f"{workdir}: from step {step} to {config.train.num_steps}")
-        compiled = _compile(config, layout, pipeline.first_batch(config, 1, source))
         heldout = _load_heldout(config, mesh)
+        compiled = _compile(config, layout, pipeline.first_batch(config, 1, source))
         if rank == 0:
             metrics.record_start(workdir, checkpoint.to_json(config), step)
         writer = metrics.Writer(workdir, step, active=rank == 0)
