@@ -28,7 +28,7 @@ def pictures() -> dict[str, UInt8[np.ndarray, "h w 3"]]:
         "portrait": portrait,
         "two": np.concatenate([portrait, portrait[:, ::-1]], axis=1),
         "touching": cv2.copyMakeBorder(near, 60, 60, 60, 60, cv2.BORDER_REPLICATE),
-        "turned20": _turned(portrait, 20),
+        "turned20": _turned(portrait, 20.0),
         "turned90": np.ascontiguousarray(np.rot90(portrait)),
         "small": cv2.resize(portrait, (128, 128), interpolation=cv2.INTER_AREA),
     }

@@ -140,7 +140,7 @@ class Anonymizer:
 
     def anonymize_all(
         self,
-        pictures: Sequence[UInt8[np.ndarray, "h w 3"]],
+        pictures: Sequence[UInt8[np.ndarray, "_h _w 3"]],
         *,
         aligned: bool = False,
         namers: Sequence[Namer | None] | None = None,

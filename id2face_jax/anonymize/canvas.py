@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from id2face_jax.faces import align, blend
 
-# Pixels around a crop that its interpolation may read.
-_MARGIN = 8
+# Photo pixels around a crop that its interpolation may read, and crop pixels by which a
+# paste may blur its mask (`faces.blend`).
+_MARGIN, _REACH = 8, 3
 # What is left of a hidden face: the mean colours of this many cells across its box.
 # Mosaics of 8 to 16 cells can be matched to known faces by a trained network
 # (McPherson et al. 2016, arXiv 1609.00408), so there are fewer.
@@ -67,7 +68,8 @@ def crop_window(
     """
     size, (height, width) = len(mask), shape[:2]
     back = align.invert(matrix)
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
+    low, high = -0.5 - _REACH, size - 0.5 + _REACH
+    corners = np.array([[low, low], [high, low], [low, high], [high, high]])
     corners = align.transform_points(back, corners)
     left, top = np.floor(corners.min(axis=0)).astype(int) - _MARGIN
     right, bottom = np.ceil(corners.max(axis=0)).astype(int) + _MARGIN + 1
@@ -75,11 +77,15 @@ def crop_window(
     top, bottom = (int(v) for v in np.clip([top, bottom], 0, height))
     if left >= right or top >= bottom:
         return Window(left, top, np.zeros((0, 0), bool))
-    local = back - [[0, 0, left], [0, 0, top]]
+    # The paste reaches _REACH crop pixels beyond its mask, at most.
+    reached = np.pad((mask > 0).astype(np.uint8), _REACH)
+    reached = cv2.dilate(reached, np.ones((2 * _REACH + 1,) * 2, np.uint8))
+    local = back.copy()
+    local[:, 2] -= back[:, :2] @ [_REACH, _REACH] + [left, top]
     weight = cv2.warpAffine(
-        (mask > 0).astype(np.float32), local, (right - left, bottom - top)
+        reached.astype(np.float32), local, (right - left, bottom - top)
     )
-    # One pixel more: the paste may round its edge in another direction.
+    # And where a photo pixel is more than a crop pixel, one of those.
     painted = cv2.dilate((weight > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
     return Window(left, top, painted.astype(bool))
 
@@ -118,6 +124,8 @@ class Canvas:
         """Pastes face `index`'s new crop."""
         window = crop_window(self.original.shape, matrix, mask)
         view = self.current[window.slices]
+        if not view.size:
+            return
         view[:] = blend.paste(view.copy(), crop, _shifted(matrix, window), mask)
         self._painted[index] = window
 

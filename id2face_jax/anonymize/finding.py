@@ -35,7 +35,9 @@ def find_faces(
     sensitive = threshold * _SENSITIVE
     looks = [_turned(detector, image, turn, sensitive) for turn in _TURNS]
     looks += [_scaled(detector, image, scale, sensitive) for scale in (0.5, 2.0)]
-    return _merge(looks)
+    found = _merge(looks)
+    # Doubtful ones count only where nothing better stands.
+    return [face for face in found if face.score > threshold] or found
 
 
 def look(
@@ -87,7 +89,7 @@ def _tiles(detector, image, threshold: float) -> Iterator[list[Detection]]:
             tile = image[y : y + MAX_LONG_SIDE, x : x + MAX_LONG_SIDE]
             back = np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
             yield [
-                _mapped(face, back)
+                mapped(face, back)
                 for face in detector(np.ascontiguousarray(tile), threshold)
                 if not _is_cut(face, tile.shape, (x, y), (width, height))
             ]
@@ -115,7 +117,7 @@ def _turned(detector, image, turn: int, threshold: float) -> list[Detection]:
     matrix[:, 2] += (size - [width, height]) / 2
     turned = cv2.warpAffine(image, matrix, tuple(int(side) for side in size))
     back = align.invert(matrix)
-    return [_mapped(face, back) for face in detector(turned, threshold)]
+    return [mapped(face, back) for face in detector(turned, threshold)]
 
 
 def _scaled(detector, image, scale: float, threshold: float) -> list[Detection]:
@@ -129,10 +131,10 @@ def _scaled(detector, image, scale: float, threshold: float) -> list[Detection]:
     ground = np.zeros((max(size[1], 512), max(size[0], 512), 3), np.uint8)
     ground[: size[1], : size[0]] = resized
     back = np.diag([width / size[0], height / size[1], 1.0])[:2]
-    return [_mapped(face, back) for face in detector(ground, threshold)]
+    return [mapped(face, back) for face in detector(ground, threshold)]
 
 
-def _mapped(face: Detection, matrix: Float[np.ndarray, "2 3"]) -> Detection:
+def mapped(face: Detection, matrix: Float[np.ndarray, "2 3"]) -> Detection:
     """The face in other coordinates; its box is the bounding box of the old one's."""
     left, top, right, bottom = face.box.astype(np.float64)
     corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import ml_collections
@@ -47,6 +47,7 @@ class Requests:
         return len(self.seeds)
 
 
+@runtime_checkable  # so that annotations are checked in tests
 class Generator(Protocol):
     """Makes new faces. A row must depend on its own request alone."""
 

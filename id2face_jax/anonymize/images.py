@@ -39,7 +39,7 @@ _OPTIONS = {
     "HEIF": {"quality": 92},
 }
 _NO_ALPHA = ("JPEG", "BMP", "GIF")
-_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
+_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
 # What brings a picture upright, by its EXIF orientation; 1 needs nothing.
 _ORIENTATION = 274
 _TURNS = {
@@ -181,6 +181,8 @@ def encode(
     exif = metadata.kept(photo.exif, policy)
     if exif is not None and kind not in ("BMP", "GIF"):
         options["exif"] = exif.tobytes()
+        # Pillow's compressed TIFFs cannot hold EXIF's directories.
+        options.pop("compression", None)
     buffer = io.BytesIO()
     try:
         image.save(buffer, kind, **options)
@@ -245,7 +247,7 @@ def _to_srgb(image: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
             PIL.ImageCms.createProfile("sRGB"),
             outputMode="RGB",
         )
-    except PIL.ImageCms.PyCMSError as error:
+    except (PIL.ImageCms.PyCMSError, OSError) as error:
         raise ValueError(f"its colour profile is damaged: {error}") from None
 
 

@@ -22,8 +22,6 @@ from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.embed import Recognizer
 from id2face_jax.faces.mask import face_mask
 
-_BORDER = 4  # pixels over which a scaled mask ends before the crop does
-
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
@@ -57,7 +55,8 @@ def _template_face(image: UInt8[np.ndarray, "h w 3"]) -> Detection:
     points = align.template(width)
     # The detector's box: brows to chin, and the cheeks.
     center, unit = points.mean(axis=0), points[3:, 1].mean() - points[:2, 1].mean()
-    box = np.concatenate([center - [1.2, 1.6] * unit, center + [1.2, 1.4] * unit])
+    above, below = np.float32([1.2, 1.6]) * unit, np.float32([1.2, 1.4]) * unit
+    box = np.concatenate([center - above, center + below])
     return Detection(box.astype(np.float32), 0.0, points)
 
 
@@ -93,12 +92,9 @@ def prepare(tools: Tools, work: Sequence[tuple[Picture, Sequence[Face]]]) -> Non
 def scaled_mask(
     landmarks: Float[np.ndarray, "5 2"], size: int, scale: float
 ) -> Float[np.ndarray, "size size"]:
-    """The identity mask, `scale` times as large; 0 at the crop's border."""
+    """The identity mask, `scale` times as large."""
     center = landmarks.mean(axis=0)
-    larger = (center + scale * (landmarks - center)).astype(np.float32)
-    ramp = np.minimum(np.arange(size), np.arange(size)[::-1]) / _BORDER
-    border = np.minimum(1.0, np.minimum.outer(ramp, ramp))
-    return (face_mask(larger, size) * border).astype(np.float32)
+    return face_mask((center + scale * (landmarks - center)).astype(np.float32), size)
 
 
 def change(tools: Tools, pictures: Sequence[Picture]) -> None:
@@ -176,9 +172,9 @@ def _verify(tools: Tools, picture: Picture) -> None:
     ]
     _check(tools, picture, painted)
     for face in painted:
-        # One that the detector saw must be seen again; else it is a smudge, no face.
-        natural = face.seen or face.detection.score == 0.0
-        face.state = "anonymized" if face.hidden and natural else None
+        # Of an aligned crop the detector may have seen nothing to begin with.
+        is_face = face.seen or face.detection.score == 0.0
+        face.state = "anonymized" if face.hidden and is_face else None
 
 
 def _check(tools: Tools, picture: Picture, faces: Sequence[Face]) -> None:
@@ -188,8 +184,10 @@ def _check(tools: Tools, picture: Picture, faces: Sequence[Face]) -> None:
         again = verify.seen_again(
             tools.detector, image, landmarks, tools.settings.det_threshold
         )
-        face.seen = bool(again)
-        views.append([landmarks, *again])
+        # One that the detector sees far less of is a smudge, no face.
+        enough = face.detection.score / 2
+        face.seen = any(found.score >= enough for found in again)
+        views.append([landmarks, *(found.landmarks for found in again)])
     described = [face.embeddings for face in picture.faces if face.embeddings]
     sources = [np.stack(vectors) for vectors in zip(*described, strict=True)]
     for face, checks in zip(
@@ -230,22 +228,29 @@ def add_missed(tools: Tools, pictures: Sequence[Picture]) -> bool:
     """
     work = []
     for picture in pictures:
-        if picture.state not in ("anonymized", "fallback"):
-            continue
-        found = finding.look(
-            tools.detector, picture.canvas.current, tools.settings.det_threshold
-        )
-        missed = [Face(d) for d in found if not _is_known(picture, d)]
-        picture.faces += missed
-        work.append((picture, missed))
+        if picture.state in ("anonymized", "fallback"):
+            missed = [Face(detection) for detection in _missed(tools, picture)]
+            picture.faces += missed
+            work.append((picture, missed))
     prepare(tools, work)
     return any(missed for _, missed in work)
 
 
-def _is_known(picture: Picture, detection: Detection) -> bool:
-    """Whether a face of the picture stands there, or its new pixels."""
-    center = detection.landmarks.mean(axis=0)
-    return picture.canvas.is_painted(center) or any(
-        finding.is_same_face(detection.box, face.detection.box)
-        for face in picture.faces
-    )
+def _missed(tools: Tools, picture: Picture) -> list[Detection]:
+    threshold = tools.settings.det_threshold
+    unknown = [
+        detection
+        for detection in finding.look(tools.detector, picture.canvas.current, threshold)
+        if not picture.canvas.is_painted((detection.box[:2] + detection.box[2:]) / 2)
+        and not _is_among(detection, [face.detection for face in picture.faces])
+    ]
+    if not unknown:
+        return []
+    # A blur and what is round it may look a little like a face. One that was missed is
+    # in the original too.
+    original = finding.look(tools.detector, picture.canvas.original, threshold / 2)
+    return [d for d in unknown if d.score > 0.5 or _is_among(d, original)]
+
+
+def _is_among(detection: Detection, others: Sequence[Detection]) -> bool:
+    return any(finding.is_same_face(detection.box, other.box) for other in others)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from id2face_jax.anonymize import finding
 from id2face_jax.anonymize.finding import Detector
 from id2face_jax.faces import align
+from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.embed import Recognizer
 
 # The upright view in which a changed face is looked for again: its side in pixels, and
@@ -39,7 +41,7 @@ class Check:
 
 def embed(
     recognizers: Sequence[Recognizer],
-    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    images: Sequence[UInt8[np.ndarray, "_h _w 3"]],
     landmarks: Float[np.ndarray, "n 5 2"],
 ) -> list[Float[np.ndarray, "n d"]]:
     """Each recogniser's unit embeddings of faces, given with their pictures."""
@@ -51,8 +53,8 @@ def seen_again(
     image: UInt8[np.ndarray, "h w 3"],
     landmarks: Float[np.ndarray, "5 2"],
     threshold: float,
-) -> list[Float[np.ndarray, "5 2"]]:
-    """The points of the faces that are now where a face was, in picture pixels.
+) -> list[Detection]:
+    """The faces that are now where a face was, in picture pixels.
 
     The detector sees the place upright and large, whatever the picture's size, and
     with half the score; so it finds more than it did in the source.
@@ -67,9 +69,8 @@ def seen_again(
     for face in detector(view, threshold * _SENSITIVE):
         center = face.landmarks.mean(axis=0)
         if np.all((low < center) & (center < _VIEW_SIZE - low)):
-            points = align.transform_points(back, face.landmarks.astype(np.float64))
-            found.append(points.astype(np.float32))
-    return [points for points in found if is_face_shaped(points)]
+            found.append(finding.mapped(face, back))
+    return [face for face in found if is_face_shaped(face.landmarks)]
 
 
 def is_face_shaped(landmarks: Float[np.ndarray, "5 2"]) -> bool:

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import pathlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ _FEW, _MANY = 4, 32
 _ARCFACE_THRESHOLD = 0.25
 
 
+@runtime_checkable  # so that annotations are checked in tests
 class Recognizer(Protocol):
     """What the product asks of a recogniser.
 

@@ -76,3 +76,8 @@ def other_face(requests, row):
     shift = int(requests.seeds[row]) % 16
     negative = 255 - np.float64(requests.crops[row])
     return composite(requests, row, np.clip(negative + shift, 0, 255))
+
+
+def grey(requests, row):
+    """A flat patch."""
+    return composite(requests, row, np.full((SIZE, SIZE, 3), 128.0))
