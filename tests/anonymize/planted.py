@@ -6,6 +6,7 @@ The recogniser sees small grey crops: the same face gives a cosine of 1, noise a
 import numpy as np
 
 from id2face_jax.faces import align
+from id2face_jax.faces.detect import Detection
 
 SIZE, IDENTITY_DIM, EMBEDDING_DIM = 64, 8, 16
 
@@ -81,3 +82,30 @@ def other_face(requests, row):
 def grey(requests, row):
     """A flat patch."""
     return composite(requests, row, np.full((SIZE, SIZE, 3), 128.0))
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """A picture of a drawn face that `PlantedDetector` finds: (200, 220, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (25, 28, 3), np.uint8)
+    return np.kron(coarse, np.ones((8, 8, 1), np.uint8))[:200, :220]
+
+
+class PlantedDetector:
+    """Finds one face in whatever is as large as `picture`, and in upright views.
+
+    Others have no face. It costs nothing, where a test is not about finding.
+    """
+
+    def __init__(self):
+        points = align.template(128) + np.float32([40, 30])
+        box = np.concatenate([points.min(0) - 25, points.max(0) + 25])
+        self._face = Detection(np.float32(box), 0.9, points)
+        view = align.template(128) + 64  # the middle half of an upright view
+        box = np.concatenate([view.min(0) - 25, view.max(0) + 25])
+        self._view = Detection(np.float32(box), 0.9, view)
+
+    def __call__(self, image, threshold):
+        if image.shape == (200, 220, 3):
+            return [self._face]
+        return [self._view] if image.shape == (256, 256, 3) else []
