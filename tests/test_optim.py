@@ -36,9 +36,9 @@ def test_a_warm_up_longer_than_the_run_is_refused(config):
 def _update(config, grads, params):
     """The second update: the first has rate 0."""
     tx = optim.make_optimizer(config)
-    state = tx.init(params)
+    update, state = jax.jit(tx.update), jax.jit(tx.init)(params)
     for _ in range(2):
-        updates, state = tx.update(grads, state, params)
+        updates, state = update(grads, state, params)
     return updates
 
 
@@ -63,7 +63,7 @@ def test_clipping_is_by_the_global_norm(config):
     params = {"a": jnp.zeros(3), "b": jnp.zeros(4)}
     grads = jax.tree.map(lambda p: jnp.full(p.shape, 100.0), params)
     tx = optim.make_optimizer(config)
-    _, state = tx.update(grads, tx.init(params), params)
+    _, state = jax.jit(tx.update)(grads, tx.init(params), params)
     (mu,) = [s.mu for s in jax.tree.leaves(state, is_leaf=_has_mu) if _has_mu(s)]
     norm = optax.tree.norm(mu) / (1 - config.optim.b1)
     np.testing.assert_allclose(norm, config.optim.clip_norm, rtol=1e-5)

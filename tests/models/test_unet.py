@@ -75,7 +75,9 @@ def test_remat_changes_no_gradient():
         for unet in (small(), small(remat="full"))
     )
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, saved
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        plain,
+        saved,
     )
 
 
