@@ -171,6 +171,7 @@ class RecompositionObjective:
         kind = config.model.prediction
         target = process.target(kind, z, draws["noise"], alpha, sigma)
         error = losses.masked_error(out, target, mask, config.loss.outside_mask)
+        error *= process.v_weight(kind, sigma, config.loss.max_v_weight)
         x0 = process.to_x0(kind, out, zt, alpha, sigma)
         mu_again, _ = model.apply(apply, x0, method="encode_attributes")
         return {

@@ -73,6 +73,20 @@ def to_x0(
     raise ValueError(f"prediction {prediction!r} is unknown; use one of {PREDICTIONS}")
 
 
+def v_weight(
+    prediction: str, sigma: Float[Array, " b"], limit: float
+) -> Float[Array, " b"]:
+    """What turns a squared error of the network's output into one of v (eq. 3).
+
+    1 for "v" and, as is usual, for "eps". For "x0" it is 1 / sigma^2, at most `limit`:
+    so weighted, a prediction of x0 learns the fine detail of small t (as in Li & He
+    2025), and t = 0, where there is nothing left to predict, does not rule the batch.
+    """
+    if prediction == "x0":
+        return jnp.minimum(1.0 / jnp.maximum(jnp.square(sigma), 1e-6), limit)
+    return jnp.ones_like(sigma)
+
+
 def to_eps(
     x0: Float[Array, "b ..."],
     xt: Float[Array, "b ..."],
