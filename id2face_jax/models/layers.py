@@ -49,8 +49,16 @@ def overlap_add(x: Float[Array, "b h w c"], patch: int) -> Array:
 
 
 def resize_map(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b s s c"]:
-    """A square map brought to size x size: nearest up, mean down."""
+    """A square map brought to size x size: nearest up, mean down.
+
+    Raises ValueError unless one size is a multiple of the other.
+    """
     side = x.shape[1]
+    if max(side, size) % min(side, size):
+        raise ValueError(
+            f"a map of {side}x{side} cells cannot be brought to {size}x{size}; one must "
+            "be a multiple of the other"
+        )
     if side == size:
         return x
     if side < size:

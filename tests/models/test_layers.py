@@ -59,6 +59,12 @@ def test_resize_map_goes_up_by_copies_and_down_by_means():
     np.testing.assert_array_equal(layers.resize_map(x, 4), x)
 
 
+@pytest.mark.parametrize("size", [3, 6])
+def test_resize_map_refuses_a_size_that_does_not_fit(size):
+    with pytest.raises(ValueError, match=f"map of 4x4 cells .* {size}x{size}"):
+        layers.resize_map(jnp.zeros((1, 4, 4, 1)), size)
+
+
 def test_time_embedding_tells_all_training_times_apart():
     t = jnp.linspace(0.0, 1.0, 1000)
     e = layers.time_embedding(t, 32)
