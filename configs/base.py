@@ -89,14 +89,14 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_consistency = 0.5
     loss.identity_alignment = 0.01
     loss.attribute_alignment = 0.1
-    loss.attribute_kl = 2e-5  # a nat; 3e-4 silenced the attributes within 300 steps
+    loss.attribute_kl = 5e-5  # a nat; 3e-4 silenced the attributes within 300 steps
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # Every n-th photo is recomposed with a sampled identity, which a frozen recogniser
     # judges; 0 = never. It costs a decoder and a recogniser pass for those photos.
     loss.cross_every = 8
     loss.cross_t_min = 0.4  # smallest t of those photos
-    loss.cross_identity = 0.1
-    loss.cross_source = 0.1
+    loss.cross_identity = 0.3
+    loss.cross_source = 0.3
     return loss
 
 
