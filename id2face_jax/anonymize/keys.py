@@ -121,3 +121,35 @@ def keyed_latent(
     choice: 0 is the person's pseudonym; others are for pictures in which it failed.
     """
     return normals(key, _message("person", person, choice), dim)
+
+
+def _parts(key: bytes) -> tuple[bytes, bytes]:
+    return stream(key, b"seal: encryption", 32), stream(key, b"seal: tag", 32)
+
+
+def seal(key: bytes, content: bytes) -> bytes:
+    """The content encrypted under the key, so that any change is noticed.
+
+    Nonce of 16 random bytes, content xor (1), and an HMAC-SHA256 tag over both
+    (encrypt, then authenticate), with a key of its own for each part.
+    """
+    encryption, tag = _parts(key)
+    nonce = os.urandom(16)
+    hidden = nonce + _xor(content, stream(encryption, nonce, len(content)))
+    return hidden + hmac.digest(tag, hidden, "sha256")
+
+
+def unseal(key: bytes, sealed: bytes) -> bytes | None:
+    """What `seal` was given; None if the key is another or a byte has changed."""
+    encryption, tag = _parts(key)
+    hidden, found = sealed[:-32], sealed[-32:]
+    expected = hmac.digest(tag, hidden, "sha256")
+    if len(sealed) < 48 or not hmac.compare_digest(found, expected):
+        return None
+    nonce, content = hidden[:16], hidden[16:]
+    return _xor(content, stream(encryption, nonce, len(content)))
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    pair = (np.frombuffer(side, np.uint8) for side in (left, right))
+    return np.bitwise_xor(*pair).tobytes()

@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 
-from id2face_jax.anonymize import report
+from id2face_jax.anonymize import report, report_page
 
 REPORT_NAME, DRY_RUN_NAME = "report.json", "dry-run.json"
 
@@ -107,9 +107,11 @@ class Ledger:
         }
 
     def close(self) -> None:
-        """Writes the report and removes the journal."""
-        text = json.dumps(self.content(), indent=1) + "\n"
+        """Writes the report, also as a page, and removes the journal."""
+        content = self.content()
+        text = json.dumps(content, indent=1) + "\n"
         write_atomically(self.path, text.encode("ascii"))
+        write_atomically(self.path.with_suffix(".html"), report_page.page(content))
         self._journal.unlink(missing_ok=True)
 
 

@@ -95,7 +95,12 @@ def _add_people_arguments(group) -> None:
     group.add_argument(
         "--person-from",
         metavar="SOURCE",
-        help="with a key, who is who: parent (folder names), filename, or a .csv",
+        help="with a key, who is who: parent (folder names), filename, or a .csv with "
+        "the columns file and person; default: by likeness",
+    )
+    group.add_argument(
+        "--gallery",
+        help="encrypted file of the people met, by likeness; default: KEY_FILE.gallery",
     )
 
 
@@ -144,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
     )
     book = ledger.Ledger(_report_path(args))
-    people = _people(args, anonymizer.tools)
+    people = _people(args, anonymizer.tools, jobs)
     records = files.run(anonymizer, jobs, book, choices, people, quiet=args.quiet)
     book.close()
     refused = [record for record in records if record["state"] == "refused"]
@@ -164,7 +169,7 @@ def _jobs(args: argparse.Namespace) -> list:
 
     if args.person_from and not args.key_file:
         raise inputs.UsageError(
-            "--person-from says whose key it is: give --key-file too"
+            "--person-from is for keyed identities; give --key-file too"
         )
     jobs = inputs.plan(args.inputs, args.out)
     if not jobs:
@@ -211,17 +216,23 @@ def _report_path(args: argparse.Namespace) -> pathlib.Path:
     return (out.parent if inputs.is_file_name(out) else out) / name
 
 
-def _people(args: argparse.Namespace, tools):
-    from id2face_jax.anonymize import files, people
+def _people(args: argparse.Namespace, tools, jobs):
+    from id2face_jax.anonymize import files, gallery, people
 
     chooser = None
     if args.keep:
         chooser = people.keep(tools, people.reference(tools, args.keep))
     elif args.only:
         chooser = people.only(tools, people.reference(tools, args.only))
-    if not args.person_from:
+    if not args.key_file or args.dry_run:
         return files.People(chooser=chooser)
-    return files.People(people.namer_by_name(args.person_from), chooser)
+    if args.person_from:
+        return files.People(people.namer_by_name(args.person_from), chooser)
+    path = args.gallery or args.key_file + ".gallery"
+    namer = gallery.namer_by_likeness(
+        tools, jobs, path, aligned=args.aligned, quiet=args.quiet
+    )
+    return files.People(namer, chooser)
 
 
 def _summary(records: Sequence[dict]) -> str:

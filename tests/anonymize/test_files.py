@@ -61,7 +61,7 @@ def contents(out="out"):
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(pathlib.Path(out).rglob("*"))
-        if path.is_file() and path.suffix != ".json"
+        if path.is_file() and path.suffix not in (".json", ".html")
     }
 
 
