@@ -81,6 +81,8 @@ def recognizer_figures(
     put("rank1_chance", comparison.chance_rank1)
     put("cosine_mean", cosine, is_share=False)
     out.fields["cosine_std"] = float(np.std(cosine))
+    counts, _ = np.histogram(cosine, np.linspace(-1, 1, 41))
+    out.fields["cosine_histogram"] = counts.tolist()
     return out.fields
 
 

@@ -72,7 +72,9 @@ def gate_maps(generator: Generator, batch: Batch) -> Float[np.ndarray, "t n s s"
         )
         return _mean_gate(sown, size)
 
-    faces = generate.Faces(batch.images, batch.masks, batch.embeddings)
+    faces = generate.Faces(
+        *map(jnp.asarray, (batch.images, batch.masks, batch.embeddings))
+    )
     latents = batch.latents(config.model.identity_dim)
     seeds = batch.noise_seeds()
     times = [jnp.full(len(seeds), t, jnp.float32) for t in TIMES]

@@ -83,11 +83,13 @@ def _padded(function, batch: Batch, latents, size: int) -> np.ndarray:
     for first in range(0, len(batch.rows), size):
         rows = np.arange(first, min(first + size, len(batch.rows)))
         padded = np.resize(rows, size)
-        faces = generate.Faces(
-            batch.images[padded], batch.masks[padded], batch.embeddings[padded]
+        images, masks, embeddings, padded_seeds, padded_latents = (
+            jnp.asarray(array[padded])
+            for array in (batch.images, batch.masks, batch.embeddings, seeds, latents)
         )
-        arguments = jax.tree.map(jnp.asarray, (faces, seeds[padded], latents[padded]))
-        parts.append(np.asarray(function(*arguments))[: len(rows)])
+        faces = generate.Faces(images, masks, embeddings)
+        out = function(faces, padded_seeds, padded_latents)
+        parts.append(np.asarray(out)[: len(rows)])
     return np.concatenate(parts)
 
 
@@ -180,11 +182,24 @@ def check_names(names: Sequence[str]) -> None:
         )
 
 
+def _check_fit(people: People, generator: Generator) -> None:
+    wanted = (generator.config.data.image_size, generator.config.model.embedding_dim)
+    found = (people.size, people.embeddings.shape[1])
+    if found != wanted:
+        raise ValueError(
+            f"the records hold {found[0]} px crops with {found[1]}-d embeddings; this "
+            f"model takes {wanted[0]} px and {wanted[1]}-d, so prepare the photos with "
+            f"--size {wanted[0]} and the recogniser it was trained with"
+        )
+
+
 def make_methods(
     names: Sequence[str], people: People, generator: Generator | None
 ) -> list[Method]:
     """The methods asked for, in that order; those of GENERATOR need one."""
     check_names(names)
+    if generator is not None and any(name in GENERATOR for name in names):
+        _check_fit(people, generator)
     return [
         make_generator_method(name, generator)
         if name in GENERATOR

@@ -154,16 +154,21 @@ def open_people(path: pathlib.Path, split: str, limit: int | None, seed: int) ->
     Raises:
       ValueError: fewer than two people.
     """
-    source = records.open_records(path, split)
+    return select(records.open_records(path, split), limit, seed)
+
+
+def select(source: pipeline.Source, limit: int | None, seed: int) -> People:
+    """`open_people` for records that are open."""
     faces = [_describe(source[i]) for i in range(len(source))]
     chosen = _choose([face["person"] for face in faces], limit)
     order = sorted(chosen, key=lambda i: (faces[i]["person"], faces[i]["photo"]))
     faces = [faces[i] for i in order]
-    names, persons = np.unique([face["person"] for face in faces], return_inverse=True)
+    who = np.array([face["person"] for face in faces], np.str_)
+    names, persons = np.unique(who, return_inverse=True)
     if len(names) < 2:
         raise ValueError(
-            f"{path} ({split}) holds {len(names)} people; an evaluation compares "
-            "people with each other, so give at least two"
+            f"the photos show {len(names)} person; an evaluation compares people with "
+            "each other, so give at least two, or a higher --limit"
         )
     return People(
         source,

@@ -18,7 +18,7 @@ PSNR_CAP = 100.0  # dB; stands for "not one pixel changed"
 _OUTSIDE = 0.5  # of the mask: the soft rim counts as surroundings, where seams show
 # Set distances look at this many faces at most: VGG16 is the slowest judge, and the
 # kernel distance holds their squared number in memory.
-MAX_SET_FACES = 1000
+MAX_SET_FACES = 500
 
 
 def outside_figures(
