@@ -46,7 +46,9 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 def from_json(text: str) -> ml_collections.FrozenConfigDict:
     """The inverse of `to_json`; lists come back as the tuples they were."""
-    return ml_collections.FrozenConfigDict(json.loads(text))
+    # Twice: one pass makes tuples, but remembers lists and is unequal to the original.
+    once = ml_collections.FrozenConfigDict(json.loads(text))
+    return ml_collections.FrozenConfigDict(once.to_dict())
 
 
 def _field(config: ml_collections.FrozenConfigDict, name: str) -> dict:
@@ -268,7 +270,8 @@ def save_export(
         raise ValueError(f"{out} exists; remove it or export to another folder")
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; use one of {DTYPES}")
-    stored = jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)), weights)
+    with np.errstate(over="ignore"):  # an overflow is found below
+        stored = jax.tree.map(lambda x: np.asarray(x, jnp.dtype(dtype)), weights)
     if not all(
         np.isfinite(x.astype(np.float32)).all() for x in jax.tree.leaves(stored)
     ):

@@ -117,25 +117,28 @@ def test_a_batch_goes_out_whole_and_in_order():
     assert out.addressable_shards[0].data.shape == (2, 3)
 
 
-# Reductions run in another order on other meshes: rounding, amplified by Adam's
-# division by the root of the second moment.
-@pytest.mark.parametrize("task", ["autoencoder", "id2face"])
+# On another mesh sums run in another order. L1 is left out: its gradient is a sign,
+# and one pixel whose sign turns on rounding moves the gradient by 1e-5 of itself.
+@pytest.mark.parametrize(
+    "task", ["autoencoder", pytest.param("id2face", marks=pytest.mark.slow)]
+)
 def test_eight_devices_compute_what_one_does(task):
-    config = runs.tiny_config(task)
+    config = runs.tiny_config(task, autoencoder__l1_weight=0.0)
     one, metrics_one = runs.run_steps(config, runs.make_mesh(1, 1), 3)
     eight, metrics_eight = runs.run_steps(config, runs.make_mesh(4, 2), 3)
-    runs.assert_close(metrics_one, metrics_eight, 1e-5)
+    losses = [[m["loss"] for m in rows] for rows in (metrics_one, metrics_eight)]
+    runs.assert_close(losses[0], losses[1], 1e-5)
+    runs.assert_close(one.params, eight.params, 1e-5)
     runs.assert_close(one.ema, eight.ema, 1e-5)
 
 
 def test_micro_batches_compute_what_one_batch_does():
     mesh = runs.make_mesh(4, 2)
-    one, metrics_one = runs.run_steps(runs.tiny_config(data__batch_size=16), mesh, 3)
-    two, metrics_two = runs.run_steps(
-        runs.tiny_config(data__batch_size=16, optim__accumulate=2), mesh, 3
-    )
-    losses = [[m["loss"] for m in rows] for rows in (metrics_one, metrics_two)]
-    runs.assert_close(losses[0], losses[1], 1e-5)
+    changes = {"data__batch_size": 16, "autoencoder__l1_weight": 0.0}
+    config = runs.tiny_config(**changes)
+    one, _ = runs.run_steps(config, mesh, 3)
+    two, _ = runs.run_steps(runs.tiny_config(**changes, optim__accumulate=2), mesh, 3)
+    runs.assert_close(one.params, two.params, 1e-5)
     runs.assert_close(one.ema, two.ema, 1e-5)
 
 
