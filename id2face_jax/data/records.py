@@ -155,6 +155,8 @@ class Records:
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")  # ends a for loop
         record = dict(self.source[int(index)])
         for name in ("person", "photo"):
             record[name] = record[name].decode()
