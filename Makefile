@@ -1,15 +1,17 @@
 # make demo    anonymize the demo portraits: pictures and a report in demo/
 # make test    the whole test suite
 # make lint    style and shell checks
+# make parity  our networks against PyTorch's, in a .venv-parity of its own (2 GB)
 #
 # Each recipe works as the first command in a fresh clone: it makes .venv itself, and
 # again when the requirements change. PYTHON picks the interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+PARITY := .venv-parity
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint
+.PHONY: help demo test lint parity
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +27,18 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/shellcheck .ci/run launch/*.sh launch/slurm.sbatch
+
+# XLA_FLAGS: the tests' own setting compiles quickly and runs slowly, which full-size
+# networks do not forgive.
+parity: $(PARITY)/.ready
+	XLA_FLAGS=--xla_force_host_platform_device_count=1 \
+	  $(PARITY)/bin/python -m pytest tests/parity
+
+$(PARITY)/.ready: requirements.txt requirements-parity.txt
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-parity.txt
+	@touch $@
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

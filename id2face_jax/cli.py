@@ -38,7 +38,7 @@ COMMANDS = {
 }
 # These verbs take --config.key=value, which only the config file can tell right from
 # wrong; all others refuse what they do not know.
-TAKES_OVERRIDES = ("train",)
+TAKES_OVERRIDES = ("train", "convert")
 
 
 def make_parser() -> argparse.ArgumentParser:

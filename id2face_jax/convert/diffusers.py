@@ -53,7 +53,8 @@ def to_key(path: str) -> str:
     numbered = r"(blocks|resnets|attentions|samplers|net|to_out)_(\d+)"
     key = re.sub(numbered, r"\1.\2", path)
     key = re.sub(r"(\d|mid_block)_(?=[a-z])", r"\1.", key)
-    key = re.sub(r"(kernel|scale|embedding)$", "weight", key)
+    key = re.sub(r"(kernel|scale)$", "weight", key)
+    key = re.sub(r"embedding$", "embedding.weight", key)
     return key.replace("/", ".")
 
 
