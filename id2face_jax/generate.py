@@ -210,8 +210,10 @@ def generate(
     condition = model.apply(apply, f, a, has_identity, method="recompose")
 
     def denoise(zt, t):
-        out = model.apply(apply, zt, zm, mask, t, condition, method="denoise")
-        return process.to_x0(config.model.prediction, out, zt, *alpha_sigma(t))
+        kind, (alpha, sigma) = config.model.prediction, alpha_sigma(t)
+        seen = process.network_input(kind, zt, alpha)
+        out = model.apply(apply, seen, zm, mask, t, condition, method="denoise")
+        return process.to_x0(kind, out, zt, alpha, sigma)
 
     noise = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(noise_keys)
     z0 = ddim.sample(denoise, noise, num_steps, alpha_sigma)

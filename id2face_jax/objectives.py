@@ -167,8 +167,9 @@ class RecompositionObjective:
         condition = model.apply(apply, plan["f"], a, plan["keep"], method="recompose")
         alpha, sigma = noise_schedule(config)(t)
         zt = process.mix(z, draws["noise"], alpha, sigma)
-        out = model.apply(apply, zt, zm, mask, t, condition, method="denoise")
         kind = config.model.prediction
+        seen = process.network_input(kind, zt, alpha)
+        out = model.apply(apply, seen, zm, mask, t, condition, method="denoise")
         target = process.target(kind, z, draws["noise"], alpha, sigma)
         error = losses.masked_error(out, target, mask, config.loss.outside_mask)
         error *= process.v_weight(kind, sigma, config.loss.max_v_weight)

@@ -59,10 +59,11 @@ def gate_maps(generator: Generator, batch: Batch) -> Float[np.ndarray, "t n s s"
         condition = model.apply(params, f, a, jnp.ones(len(f)), method="recompose")
         keys = jax.vmap(jax.random.key)(seeds)
         noise = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(keys)
-        zt = process.mix(z, noise, *alpha_sigma(t))
+        alpha, sigma = alpha_sigma(t)
+        zt = process.mix(z, noise, alpha, sigma)
         _, sown = model.apply(
             params,
-            zt,
+            process.network_input(config.model.prediction, zt, alpha),
             zm,
             mask,
             t,
