@@ -1,0 +1,83 @@
+"""The full scale runs the same step, losses and sampler, at the size of a toy."""
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from configs import celebahq256, ffhq512, smoke_full_scale
+from id2face_jax import generate, sharding, steps
+from tests import runs
+
+
+@pytest.mark.slow
+def test_two_sharded_steps_train_and_sample():
+    config = smoke_full_scale.get_config()
+    config.mesh.fsdp = 8
+    state, metrics = runs.run_steps(config, runs.make_mesh(1, 8), 2)
+    assert int(state.step) == 2
+    assert all(np.isfinite(value) for m in metrics for value in m.values())
+    kernel = state.params["unet"]["stable"]["conv_in_known"]["kernel"]
+    assert np.abs(kernel).max() > 0  # it started at zero
+
+
+@pytest.mark.parametrize("experiment", [celebahq256, ffhq512, smoke_full_scale])
+def test_every_leaf_is_laid_out_and_none_over_1_mb_is_replicated(experiment):
+    config = ml_collections.FrozenConfigDict(experiment.get_config())
+    frozen = {}
+    if config.autoencoder.weights != "random":
+        frozen = {"autoencoder": _autoencoder_shapes(config)}
+    state = jax.eval_shape(
+        lambda key, frozen: steps.make_task(config, frozen).init(key),
+        jax.random.key(0),
+        frozen,
+    )
+    mesh = runs.make_mesh(1, 8)
+    shardings = sharding.tree_shardings(state, mesh, config.sharding_rules)
+
+    def check(leaf, where):
+        size = leaf.size * leaf.dtype.itemsize
+        assert size <= 2**20 or not where.is_fully_replicated
+
+    jax.tree.map(check, state, shardings)
+
+
+@pytest.mark.parametrize("experiment", [celebahq256, ffhq512])
+def test_every_sharded_leaf_splits_into_sixty_four(experiment):
+    config = experiment.get_config()
+    assert config.mesh.fsdp == 64
+    state = jax.eval_shape(_model_params(config), jax.random.key(0))
+    frozen = {"autoencoder": _autoencoder_shapes(config)}
+    mesh = jax.sharding.AbstractMesh((1, 64), sharding.AXES)
+    sharding.tree_shardings({"p": state, "f": frozen}, mesh, config.sharding_rules)
+
+
+def _autoencoder_shapes(config):
+    size = config.data.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    module = generate.make_autoencoder(config)
+    return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
+
+
+def _model_params(config):
+    frozen = {"autoencoder": _autoencoder_shapes(config)}
+    return lambda key: steps.make_task(config, frozen).init(key).params
+
+
+def test_eps_needs_a_schedule_that_leaves_some_signal():
+    config = smoke_full_scale.get_config()
+    assert config.model.prediction == "eps"
+    config.model.schedule = "cosine"
+    with pytest.raises(ValueError, match="no x0 at the start of the cosine"):
+        generate.noise_schedule(config)
+
+
+@pytest.mark.parametrize(
+    ("group", "make"),
+    [("autoencoder", generate.make_autoencoder), ("model", generate.make_model)],
+)
+def test_unknown_kinds_are_errors(group, make):
+    config = smoke_full_scale.get_config()
+    config[group].kind = "sdxl"
+    with pytest.raises(ValueError, match=f"{group}.kind is 'sdxl'"):
+        make(config)
