@@ -55,6 +55,49 @@ def test_v_keeps_its_meaning_at_pure_noise():
     np.testing.assert_allclose(v, -x0, atol=1e-6)
 
 
+def test_the_residual_network_sees_no_noise_at_the_end(mixed):
+    """At t = 1 its input and its linear guess are zero, and the target is x0."""
+    x0, eps, *_ = mixed
+    alpha, sigma = schedule.alpha_sigma(jnp.ones(5))
+    xt = process.mix(x0, eps, alpha, sigma)
+    seen = process.network_input("residual", xt, alpha)
+    np.testing.assert_allclose(seen, 0.0, atol=1e-6)
+    target = process.target("residual", x0, eps, alpha, sigma)
+    np.testing.assert_allclose(target, x0, atol=1e-6)
+
+
+def test_the_residual_is_what_the_linear_guess_lacks(mixed):
+    x0, eps, xt, alpha, sigma = mixed
+    guess = process.network_input("residual", xt, alpha)
+    target = process.target("residual", x0, eps, alpha, sigma)
+    np.testing.assert_allclose(guess + target, x0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["v", "x0", "eps"])
+def test_all_other_networks_see_the_noisy_image(mixed, kind):
+    _, _, xt, alpha, _ = mixed
+    np.testing.assert_array_equal(process.network_input(kind, xt, alpha), xt)
+
+
+@pytest.mark.parametrize("kind", ["residual", "v", "x0"])
+def test_weighted_errors_of_all_predictions_are_those_of_v(mixed, kind):
+    x0, eps, xt, alpha, sigma = mixed
+    output = process.target(kind, x0, eps, alpha, sigma)
+    error = normal(*x0.shape, seed=3)
+    wrong = process.to_x0(kind, output + error, xt, alpha, sigma)
+    v = [
+        process.target("v", x, process.to_eps(x, xt, alpha, sigma), alpha, sigma)
+        for x in (x0, wrong)
+    ]
+    weighted = process.v_weight(kind, sigma, limit=1e6)[:, None, None, None] * error**2
+    np.testing.assert_allclose(weighted, (v[1] - v[0]) ** 2, rtol=2e-2, atol=1e-3)
+
+
+def test_the_weight_has_a_limit_where_there_is_nothing_to_predict():
+    weight = process.v_weight("x0", jnp.array([0.0, 0.01, 1.0]), limit=25.0)
+    np.testing.assert_allclose(weight, [25.0, 25.0, 1.0])
+
+
 def test_unknown_prediction_is_refused(mixed):
     x0, eps, xt, alpha, sigma = mixed
     with pytest.raises(ValueError, match="'score' is unknown; use one of"):
