@@ -17,7 +17,15 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from id2face_jax import checkpoint, generate, grids, metrics, programs, sharding
+from id2face_jax import (
+    checkpoint,
+    generate,
+    grids,
+    heldout,
+    metrics,
+    programs,
+    sharding,
+)
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
 from id2face_jax.models import dlib_resnet
@@ -60,13 +68,15 @@ def train_and_evaluate(
         del frozen, start  # the state has its own copy
         step = int(state.step)
         say(f"{workdir}: from step {step} to {config.train.num_steps}")
-        heldout = _load_heldout(config, mesh)
+        watched = heldout.load_heldout(config, mesh)
+        if watched.split != pipeline.HELDOUT:
+            say(f"no {pipeline.HELDOUT} split: grids show faces of {watched.split}")
         compiled = _compile(config, layout, pipeline.first_batch(config, 1, source))
         if rank == 0:
             metrics.record_start(workdir, checkpoint.to_json(config), step)
         writer = metrics.Writer(workdir, step, active=rank == 0)
         try:
-            run = _Run(config, workdir, layout, compiled, heldout, saver, writer)
+            run = _Run(config, workdir, layout, compiled, watched, saver, writer)
             return _loop(run, state, iterator)
         finally:
             writer.close()
@@ -133,36 +143,6 @@ def _compile(config, layout, example) -> programs.Programs:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Heldout:
-    """Fixed faces, on the devices: a few for the grid, batches for the loss."""
-
-    faces: dict
-    batches: list[tuple[dict, jax.Array]]
-
-
-def _load_heldout(config, mesh) -> _Heldout:
-    """Without a validation split: a grid of trained faces, and no held-out loss."""
-    source, split = pipeline.open_heldout(config)
-    whole, rows = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-    faces = pipeline.first_batch(config, programs.GRID_ROWS, source)
-    num_batches = config.train.num_validation_batches
-    if split != pipeline.HELDOUT:
-        say(f"no {pipeline.HELDOUT} split: grids show {split} faces, no held-out loss")
-        num_batches = 0
-    examples = pipeline.make_train_iterator(
-        config, jax.process_index(), jax.process_count(), source
-    )
-    batches = [
-        (
-            sharding.put_batch(next(examples), rows),
-            jax.device_put(np.int32(index), whole),
-        )
-        for index in range(num_batches)
-    ]
-    return _Heldout(sharding.put_batch(faces, whole), batches)
-
-
-@dataclasses.dataclass(frozen=True)
 class _Run:
     """What the loop works with, made once."""
 
@@ -170,7 +150,7 @@ class _Run:
     workdir: pathlib.Path
     layout: programs.Layout
     programs: programs.Programs
-    heldout: _Heldout
+    heldout: heldout.Heldout
     saver: checkpoint.Checkpointer
     writer: metrics.Writer
 
@@ -212,7 +192,8 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
                 recent.append(values)
                 # At most two steps ahead of the devices: batches do not pile up there
                 # and the bar tells the truth. Nothing is fetched.
-                jax.block_until_ready(recent[-3:][0])
+                if len(recent) > 2:
+                    jax.block_until_ready(recent[-3])
         step += 1
         bar.update()
         if step % train.log_every == 0 or step % train.sample_every == 0:
@@ -255,15 +236,11 @@ def _log(run: _Run, step: int, recent: list, timer: metrics.Timer, bar) -> None:
 
 
 def _evaluate(run: _Run, step: int, state: TrainState) -> None:
-    """Held-out loss and sample grid of the EMA weights."""
-    rows = jax.device_get(
-        [run.programs.evaluate(state, *batch) for batch in run.heldout.batches]
-    )
-    if rows:
-        means = {k: float(np.mean([row[k] for row in rows])) for k in rows[0]}
+    """Writes held-out loss and sample grid of the EMA weights."""
+    means, cells = heldout.evaluate(run.programs, run.heldout, state)
+    if means:
         run.writer.scalars(step, {f"validation/{k}": v for k, v in means.items()})
-    cells = run.programs.grid(state, run.heldout.faces)
     if jax.process_index() == 0:
-        grid = grids.make_grid(np.asarray(cells), run.layout.task.grid_labels)
+        grid = grids.make_grid(cells, run.layout.task.grid_labels)
         grids.save_png(run.workdir / "samples" / f"{step:07d}.png", grid)
         run.writer.image(step, "samples", grid)

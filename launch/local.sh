@@ -30,7 +30,8 @@ done
 
 code=0
 for pid in "${pids[@]}"; do
-    # The trap interrupts `wait` once; the process is then still saving.
-    wait "$pid" || { kill -0 "$pid" 2>/dev/null && wait "$pid"; } || code=$?
+    # A trapped signal ends `wait` early, while the process is still saving: wait again.
+    while rc=0; wait "$pid" || rc=$?; kill -0 "$pid" 2>/dev/null; do :; done
+    [ "$rc" -eq 0 ] || code="$rc"
 done
 exit "$code"

@@ -1,6 +1,9 @@
 """Test-wide settings: CPU with 8 host devices, parsed absl flags, shared data."""
 
 import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Before jax is imported anywhere: one CPU stands in for eight devices. Tests compile
 # far more than they run, and level 0 compiles them in a third of the time.
@@ -9,15 +12,17 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
 )
-
-import pathlib
+# A program that a second test, process or run of the suite needs is compiled once.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled")
+)
 
 import pytest
 from absl import flags
 
 flags.FLAGS.mark_as_parsed()
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
