@@ -3,8 +3,6 @@
 import os
 import pathlib
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
 # Before jax is imported anywhere: one CPU stands in for eight devices. Tests compile
 # far more than they run, and level 0 compiles them in a third of the time.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,7 +12,8 @@ os.environ.setdefault(
 )
 # A program that a second test, process or run of the suite needs is compiled once.
 os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled")
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled"),
 )
 
 import pytest
@@ -22,7 +21,7 @@ from absl import flags
 
 flags.FLAGS.mark_as_parsed()
 
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
