@@ -30,10 +30,6 @@ from id2face_jax.anonymize.subject import Face, Picture
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.embed import Recognizer, make_recognizer
 
-# How often the finished picture is searched for faces that were missed. What only the
-# last search finds is blurred at once.
-_SWEEPS = 2
-
 # Both get the faces of one picture, largest first.
 Namer = Callable[[Sequence[Face]], Sequence[str | None]]  # whose faces they are
 Chooser = Callable[[Sequence[Face]], Sequence[bool]]  # which ones to change
@@ -157,12 +153,7 @@ class Anonymizer:
             work, namers or nobody, choosers or nobody, strict=True
         ):
             _choose(picture, namer, chooser)
-        for _ in range(_SWEEPS):
-            rounds.change(self.tools, work)
-            if not rounds.add_missed(self.tools, work):
-                break
-        for picture in work:
-            rounds.hide_rest(self.tools, picture)
+        rounds.finish(self.tools, work)
         return [_result(picture) for picture in work]
 
 

@@ -16,11 +16,25 @@ import cv2
 import numpy as np
 import tqdm
 
-from id2face_jax.anonymize import images, metadata, preview, report
+from id2face_jax.anonymize import (
+    images,
+    metadata,
+    preview,
+    report,
+    video,
+    video_files,
+)
 from id2face_jax.anonymize.anonymizer import Anonymizer, Chooser, Namer, Result
 from id2face_jax.anonymize.images import Photo
 from id2face_jax.anonymize.inputs import Job
-from id2face_jax.anonymize.ledger import Ledger, hash_of, write_atomically
+from id2face_jax.anonymize.ledger import (
+    Ledger,
+    hash_of,
+    hash_of_file,
+    part_of,
+    write_atomically,
+)
+from id2face_jax.anonymize.video import Wishes
 
 ON_NO_FACE = ("copy", "refuse", "skip")
 # A batch ends at this many pixels, however few pictures that is: 300 MB in work.
@@ -41,6 +55,7 @@ class Choices:
       aligned: pictures are aligned crops.
       dry_run: draw the faces found, each blurred, instead of anonymizing.
       batch_size: pictures in work at once.
+      video: what is chosen about videos.
     """
 
     on_no_face: str = "refuse"
@@ -49,6 +64,7 @@ class Choices:
     aligned: bool = False
     dry_run: bool = False
     batch_size: int = 16
+    video: Wishes = Wishes()
 
     def __post_init__(self):
         metadata.check_policy(self.metadata)
@@ -89,10 +105,18 @@ def run(
     with tqdm.tqdm(
         total=len(jobs), initial=len(done), unit="file", disable=quiet
     ) as bar:
-        for batch in _batches(todo, book, choices):
+        for batch in _batches([j for j in todo if not is_video(j)], book, choices):
             records += _work(anonymizer, batch, book, choices, people, run_id)
             bar.update(len(batch))
+        for job in filter(is_video, todo):
+            records.append(_work_video(anonymizer, job, book, choices, people, run_id))
+            bar.update()
     return records
+
+
+def is_video(job: Job) -> bool:
+    """Whether the input is a video, by its suffix."""
+    return job.source.suffix.lower() in video_files.SUFFIXES
 
 
 def _is_done(job: Job, book: Ledger, choices: Choices) -> bool:
@@ -108,14 +132,8 @@ def _batches(
     batch, num_pixels = [], 0
     for job in jobs:
         try:
-            if job.error:
-                raise ValueError(f"{job.source.name} {job.error}")
+            _check(job, book, choices)
             images.output_format(job.output.suffix)
-            if not choices.overwrite and _is_foreign(job.output, book):
-                raise ValueError(
-                    f"{job.output} exists and is no result of id2face; --overwrite "
-                    "would replace it"
-                )
             photo = images.read(job.source)
             num_pixels += photo.pixels.size // 3
         except _PICTURE_ERRORS as error:
@@ -128,8 +146,39 @@ def _batches(
         yield batch
 
 
-def _is_foreign(output: pathlib.Path, book: Ledger) -> bool:
-    return output.exists() and not book.owns(output)
+def _check(job: Job, book: Ledger, choices: Choices) -> None:
+    """Raises ValueError if the job cannot be begun."""
+    if job.error:
+        raise ValueError(f"{job.source.name} {job.error}")
+    exists = job.output.exists() and not book.owns(job.output)
+    if exists and not choices.overwrite:
+        raise ValueError(
+            f"{job.output} exists and is no result of id2face; --overwrite would "
+            "replace it"
+        )
+
+
+def _record(job: Job, book: Ledger, run_id: str) -> dict:
+    """A file's record before anything is known."""
+    return {
+        "input": str(job.source),
+        "output": None if job.error else book.relative(job.output),
+        "state": "refused",
+        "message": "",
+        "faces": [],
+        "output_sha256": None,
+        "seconds": 0.0,
+        "run": run_id,
+    }
+
+
+def _refuse(job: Job, record: dict, error: Exception, book: Ledger) -> None:
+    """Records why a file has no result."""
+    record |= {"state": "refused", "output_sha256": None}
+    record["message"] = " ".join(str(error).split()) or type(error).__name__
+    if not job.error:
+        _remove_own(job, book)
+    book.add(record)
 
 
 def _work(anonymizer, batch, book, choices, people, run_id) -> list[dict]:
@@ -139,28 +188,52 @@ def _work(anonymizer, batch, book, choices, people, run_id) -> list[dict]:
     seconds = (time.perf_counter() - start) / len(batch)
     records = []
     for (job, photo), result in zip(batch, results, strict=True):
-        record = {
-            "input": str(job.source),
-            "output": None if job.error else book.relative(job.output),
-            "state": "refused",
-            "message": "",
-            "faces": [],
-            "output_sha256": None,
-            "seconds": round(seconds, 3),
-            "run": run_id,
-        }
+        record = _record(job, book, run_id)
+        record["seconds"] = round(seconds, 3)
         try:
             if isinstance(result, Exception):
                 raise result
             _finish(anonymizer, job, photo, result, record, book, choices)
         except _PICTURE_ERRORS as error:
-            record |= {"state": "refused", "output_sha256": None}
-            record["message"] = " ".join(str(error).split()) or type(error).__name__
-            if not job.error:
-                _remove_own(job, book)
-            book.add(record)
+            _refuse(job, record, error, book)
         records.append(record)
     return records
+
+
+def _work_video(anonymizer, job, book, choices, people, run_id) -> dict:
+    """The record of a video, after its result has been written."""
+    start, record = time.perf_counter(), _record(job, book, run_id)
+    try:
+        _check(job, book, choices)
+        if choices.dry_run or job.output.suffix.lower() not in video_files.SUFFIXES:
+            raise ValueError(
+                f"a video becomes a video, {' '.join(video_files.SUFFIXES)}, and a dry "
+                "run shows photos alone"
+            )
+        with part_of(job.output) as part:
+            tally, flicker, remark = video.anonymize(
+                anonymizer.tools,
+                job.source,
+                part,
+                job.output.suffix.lower(),
+                choices.video,
+                namer=people.namer(job.source),
+                chooser=people.chooser,
+            )
+            record |= {"state": tally.state, "faces": tally.records()}
+            record |= {"flicker": flicker, "frames": tally.num_frames}
+            record["message"] = remark
+            if _is_without_result(record, choices):
+                raise _NoResult
+            record["output_sha256"] = hash_of_file(part)
+            record["seconds"] = round(time.perf_counter() - start, 3)
+            book.add(record)
+    except _NoResult:
+        _remove_own(job, book)
+        book.add(record)
+    except _PICTURE_ERRORS as error:
+        _refuse(job, record, error, book)
+    return record
 
 
 def _results(anonymizer, batch, choices, people) -> list[Result | Exception]:
@@ -198,17 +271,10 @@ def _finish(anonymizer, job, photo, result, record, book, choices) -> None:
     if result.state == "refused":
         refused = sum(face.state == "refused" for face in faces)
         raise ValueError(f"{refused} of {len(faces)} faces could not be hidden")
-    if result.state == "no_face":
-        kept = f"all faces, {len(faces)}, are to be kept"
-        record["message"] = kept if faces else "no face was found"
-        if choices.on_no_face == "refuse":
-            raise ValueError(
-                f"{record['message']}; --on-no-face copy or skip allows it"
-            )
-        if choices.on_no_face == "skip":
-            _remove_own(job, book)
-            book.add(record)
-            return
+    if _is_without_result(record, choices):
+        _remove_own(job, book)
+        book.add(record)
+        return
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
     pixels = preview.draw(result) if choices.dry_run else result.image
@@ -216,6 +282,22 @@ def _finish(anonymizer, job, photo, result, record, book, choices) -> None:
     record["output_sha256"] = hash_of(content)
     book.add(record)
     write_atomically(job.output, content)
+
+
+class _NoResult(Exception):
+    """A video without faces, under `skip`."""
+
+
+def _is_without_result(record: dict, choices: Choices) -> bool:
+    """Whether there is nothing to write; raises ValueError if that is a refusal."""
+    if record["state"] != "no_face":
+        return False
+    num = len(record["faces"])
+    kept = f"all faces, {num}, are to be kept"
+    record["message"] = kept if num else "no face was found"
+    if choices.on_no_face == "refuse":
+        raise ValueError(f"{record['message']}; --on-no-face copy or skip allows it")
+    return choices.on_no_face == "skip"
 
 
 def _shows_face(anonymizer: Anonymizer, alpha: np.ndarray) -> bool:

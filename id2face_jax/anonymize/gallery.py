@@ -19,6 +19,7 @@ from scipy.cluster import hierarchy
 from id2face_jax.anonymize import images, keys, ledger, rounds
 from id2face_jax.anonymize.anonymizer import Namer
 from id2face_jax.anonymize.inputs import Job
+from id2face_jax.anonymize.subject import Face
 
 # Distances of all pairs are kept at once: 1.6 GB.
 _MAX_NEW_FACES = 20_000
@@ -55,7 +56,7 @@ class Gallery:
             if person is not None:
                 self.owners[digest] = person
                 del new[digest]
-        for group in _groups(list(new.values()), threshold):
+        for group in groups(list(new.values()), threshold):
             digests = [list(new)[i] for i in group]
             mean = np.mean([new[digest] for digest in digests], axis=0)
             person = digests[0]  # the least; no other person can have it
@@ -70,7 +71,7 @@ class Gallery:
         return list(self.people)[best] if cosines[best] > threshold else None
 
 
-def _groups(
+def groups(
     embeddings: Sequence[Float[np.ndarray, " d"]], threshold: float
 ) -> list[list[int]]:
     """Indices by person: average linkage, cut where the mean cosine is `threshold`."""
@@ -83,10 +84,10 @@ def _groups(
         return [[i] for i in range(len(embeddings))]
     tree = hierarchy.linkage(np.stack(embeddings), "average", metric="cosine")
     labels = hierarchy.fcluster(tree, 1 - threshold, "distance")
-    groups: dict[int, list[int]] = {}
+    members: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
-        groups.setdefault(int(label), []).append(index)
-    return list(groups.values())
+        members.setdefault(int(label), []).append(index)
+    return list(members.values())
 
 
 def read(path: str | os.PathLike, key: bytes, recognizer: str) -> Gallery:
@@ -158,5 +159,17 @@ def namer_by_likeness(
                 faces[face.digest.hex()] = face.embeddings[0]
     gallery.add(faces, recognizer.threshold)
     write(path, key, gallery)
-    owners = gallery.owners
-    return lambda source: lambda faces: [owners.get(f.digest.hex()) for f in faces]
+
+    def name(faces: Sequence[Face]) -> list[str | None]:
+        # Those of a video are met only when it is worked on.
+        new = {
+            face.digest.hex(): face.embeddings[0]
+            for face in faces
+            if face.embeddings and face.digest.hex() not in gallery.owners
+        }
+        if new:
+            gallery.add(new, recognizer.threshold)
+            write(path, key, gallery)
+        return [gallery.owners.get(face.digest.hex()) for face in faces]
+
+    return lambda source: name

@@ -14,9 +14,9 @@ import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from id2face_jax.anonymize import images, ledger
+from id2face_jax.anonymize import images, ledger, video_files
 
-SUFFIXES = tuple(images.FORMATS)
+SUFFIXES = (*images.FORMATS, *video_files.SUFFIXES)
 _ADDED = "_anonymized"  # to the name, where a result stands beside its source
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 from id2face_jax.anonymize import report, report_page
 
@@ -23,15 +24,21 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
 
     The part file has a fixed name: the one of a killed run is overwritten by the next.
     """
+    with part_of(path) as part:
+        part.write_bytes(content)
+
+
+@contextlib.contextmanager
+def part_of(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to write to, which takes the place of `path` if all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.id2face-part")
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield part
+        with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:
+    except Exception:
         part.unlink(missing_ok=True)
         raise
 
@@ -76,7 +83,7 @@ class Ledger:
         record = self.records.get(self.relative(output))
         if record is None or not record["output_sha256"] or not output.is_file():
             return False
-        return record["output_sha256"] == hash_of(output.read_bytes())
+        return record["output_sha256"] == hash_of_file(output)
 
     def add(self, record: dict) -> None:
         """Takes a file's record to the journal, before its output is moved in place."""
@@ -118,6 +125,12 @@ class Ledger:
 def hash_of(content: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def hash_of_file(path: pathlib.Path) -> str:
+    """SHA-256 in hex of a file of any size."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def journal_of(path: pathlib.Path) -> pathlib.Path:

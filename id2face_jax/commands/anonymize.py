@@ -1,4 +1,4 @@
-"""Anonymizes faces in photos: files, patterns and whole folders.
+"""Anonymizes faces in photos and videos: files, patterns and whole folders.
 
 Every file ends in one of four states: anonymized, fallback (a face that the model could
 not hide is blurred), no_face, or refused (nothing is written). Exit code: 0 every file
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_face_arguments(parser.add_argument_group("new faces"))
     _add_people_arguments(parser.add_argument_group("people"))
     _add_file_arguments(parser.add_argument_group("files"))
+    _add_video_arguments(parser.add_argument_group("videos"))
 
 
 def _add_face_arguments(group) -> None:
@@ -129,9 +130,26 @@ def _add_file_arguments(group) -> None:
     )
 
 
+def _add_video_arguments(group) -> None:
+    group.add_argument(
+        "--start", type=float, metavar="SECONDS", help="write nothing before it"
+    )
+    group.add_argument(
+        "--end", type=float, metavar="SECONDS", help="write nothing from it on"
+    )
+    group.add_argument("--no-audio", action="store_true", help="leave out the sound")
+
+
 def run(args: argparse.Namespace) -> int:
     """Anonymizes; see the module's docstring for the exit code."""
-    from id2face_jax.anonymize import files, generator, inputs, ledger
+    from id2face_jax.anonymize import (
+        files,
+        generator,
+        inputs,
+        ledger,
+        video,
+        video_files,
+    )
 
     try:
         jobs = _jobs(args)
@@ -147,6 +165,7 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         aligned=args.aligned,
         dry_run=args.dry_run,
+        video=video.Wishes(video_files.Span(args.start, args.end), not args.no_audio),
     )
     book = ledger.Ledger(_report_path(args))
     people = _people(args, anonymizer.tools, jobs)

@@ -34,7 +34,7 @@ def face(embedding):
 
 REFERENCE = np.eye(1, planted.EMBEDDING_DIM, dtype=np.float32)
 # Cosines to the reference: 1, 0.9, 0.7, 0.4, 0 and unknown. PlantedRecognizer's
-# threshold is 0.6, so "surely" begins at 0.84 and "perhaps" at 0.3.
+# threshold is 0.6, so "surely" begins at 0.75 and "perhaps" at 0.3.
 FACES = [face([c, np.sqrt(1 - c * c)]) for c in (1.0, 0.9, 0.7, 0.4, 0.0)] + [
     face(None)
 ]

