@@ -4,6 +4,8 @@ Owns the names of the fields (`docs/evaluation.md`). A figure that could not be
 measured is None and says why under "not_measured"; none is left out silently.
 """
 
+import dataclasses
+
 import numpy as np
 
 from id2face_jax.evaluation import intervals, privacy, quality, utility
@@ -146,10 +148,11 @@ def set_figures(out: Figures, bench: Bench, outputs: Outputs, sources: Outputs) 
     persons = people.persons[rows]
     features, reference = (bench.features(x, rows) for x in (outputs, sources))
     frechet = quality.FrechetDistance(reference)
-    out.put(
-        "frechet_distance",
-        intervals.of_set(lambda drawn: frechet(features[drawn]), persons, seed),
-    )
+    figure = intervals.of_set(lambda drawn: frechet(features[drawn]), persons, seed)
+    if figure.interval is not None:  # centring may shift it below what can be
+        low, high = figure.interval
+        figure = dataclasses.replace(figure, interval=(max(low, 0.0), high))
+    out.put("frechet_distance", figure)
     kernel = quality.KernelDistance(features, reference)
     out.put("kernel_distance", intervals.of_set(kernel, persons, seed))
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from id2face_jax import checkpoint
 from id2face_jax.anonymize.generator import DiffusionGenerator
-from id2face_jax.data import prepare
+from id2face_jax.data import photos, prepare
 from id2face_jax.evaluation import judges
 from id2face_jax.evaluation.bench import Bench, Judge
 from id2face_jax.evaluation.cache import file_sha256
@@ -53,16 +53,16 @@ def find_people(
         )
     if (path / "dataset_info.json").is_file():
         return path, split
-    photos = prepare.list_photos([path])
+    found = photos.list_photos([path])
     size = generator.config.data.image_size if generator else _DEFAULT_SIZE
     records = out / f"records-{size}"
     prepare.prepare(
-        photos,
+        found,
         records,
         embed.make_recognizer(BUILT_IN),
         size=size,
         num_workers=1,
-        splits={photo.person: "test" for photo in photos},
+        splits={photo.person: "test" for photo in found},
         largest=False,
     )
     return records, "test"

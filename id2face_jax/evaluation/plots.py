@@ -42,6 +42,21 @@ def _png(figure) -> bytes:
     return buffer.getvalue()
 
 
+def _with_legend(figure, panels) -> bytes:
+    """One legend for all panels, below them, where it hides nothing."""
+    handles, labels = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=6,
+            frameon=False,
+            fontsize=8,
+        )
+    return _png(figure)
+
+
 def _plain(axes, title: str, x: str, y: str):
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x)
@@ -98,9 +113,8 @@ def score_histograms(
         if thresholds[name] is not None:
             axes.axvline(thresholds[name], color="black", linestyle=":")
         axes.set_xlim(-0.5, 1.02)
-        axes.legend(frameon=False, fontsize=8)
         _plain(axes, f"judged by {name}", "likeness (cosine)", "share of pairs")
-    return _png(figure)
+    return _with_legend(figure, panels)
 
 
 def det_curves(
@@ -116,18 +130,17 @@ def det_curves(
             axes.plot(
                 100 * false_accepts[seen], 100 * missed[seen], label=method, color=color
             )
-        percent = np.array([0.01, 100.0])
+        percent = np.geomspace(0.01, 100.0, 100)
         axes.plot(percent, 100 - percent, color="gray", linestyle=":", label="chance")
         axes.set_xscale("log")
         axes.set_xlim(0.01, 100)
-        axes.legend(frameon=False, fontsize=8)
         _plain(
             axes,
             f"judged by {name}",
             "strangers taken for the person, %",
             "own photos not recognised, %",
         )
-    return _png(figure)
+    return _with_legend(figure, panels)
 
 
 def fairness_bars(row: dict, name: str, field: str) -> bytes:
@@ -157,11 +170,10 @@ def fairness_bars(row: dict, name: str, field: str) -> bytes:
             f"{entry['bin'].split(' (')[0]}\nN={entry['num_photos']}"
             for entry in entries
         ]
-        axes.set_xticks(range(len(labels)), labels, fontsize=8)
+        axes.set_xticks(range(len(labels)), labels, fontsize=8, rotation=50)
         axes.set_ylim(0, 103)
         _plain(axes, axis.replace("_", " "), "", "% of photos")
-    panels[0].legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return _with_legend(figure, panels)
 
 
 def picture_grid(

@@ -8,7 +8,7 @@ import base64
 import html
 import pathlib
 
-from id2face_jax.evaluation import attack_table, run, showing, table
+from id2face_jax.evaluation import attack_table, plots, run, showing, table
 from id2face_jax.evaluation.bench import Bench
 from id2face_jax.evaluation.methods import Generator, Method
 
@@ -18,7 +18,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto;
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.2em; }
 img { max-width: 100%; display: block; margin: .6em 0; }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #ddd; padding: .3em .6em; text-align: right; }
+th, td { border-bottom: 1px solid #ddd; padding: .3em .6em; text-align: right;
+  vertical-align: top; } td { white-space: nowrap; } small { color: #666; }
 th:first-child, td:first-child { text-align: left; }
 .verdict { padding: .8em 1.2em; border-radius: .5em; background: #e8f4ea; }
 .failed { background: #fbe6e2; } .note { color: #555; } figcaption { color: #333; }
@@ -43,10 +44,16 @@ def _table(markdown: str) -> str:
     ]
     head, body = lines[0], lines[2:]
     cells = [
-        "".join(f"<{tag}>{html.escape(part)}</{tag}>" for part in line)
+        "".join(f"<{tag}>{_cell(part)}</{tag}>" for part in line)
         for tag, line in (("th", head), *(("td", line) for line in body))
     ]
     return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+
+
+def _cell(text: str) -> str:
+    """A cell's text, the interval on a line of its own."""
+    value, bracket, interval = html.escape(text).partition(" (")
+    return f"{value}<br><small>({interval}</small>" if bracket else value
 
 
 def _paragraph(text: str, kind: str = "") -> str:
@@ -69,6 +76,8 @@ def summary(result: dict, method: str) -> str:
             "1 of 100 is chance)"
         )
     found = f"A face is still found in {100 * row['detection_rate']:.0f} % of pictures."
+    if not parts:
+        parts = ["There are too few photos to say how often people are recognised"]
     return "; ".join(parts) + ". " + found
 
 
@@ -88,6 +97,13 @@ def _pictures(result, bench, methods, generator) -> list[str]:
             "ordinary photo to VGG16 (best), in the middle, and least (worst).",
         ),
         "<h2>Is the person still recognised?</h2>",
+        _picture(
+            plots.recognition_bars(result, "tar_far_1e-2", "clean_tar_far_1e-2"),
+            "How many of 100 comparisons with other photos of the same person a "
+            "recogniser still accepts when 1 of 100 strangers gets through: the dashed "
+            "line is untouched photos, 1 is chance, lower is more private; black lines "
+            "are 95 % intervals.",
+        ),
         _picture(
             showing.histograms(bench, main, clean),
             "The more the anonymized scores lie over those of strangers, the more "
@@ -158,8 +174,8 @@ def to_html(
             for row in result["rows"]
         ),
         "</ul>",
-        *_tables(result),
         *_pictures(result, bench, methods, generator),
+        *_tables(result),
         "<h2>Not measured</h2>",
         _paragraph(table.not_measured(result)),
     ]
@@ -172,7 +188,7 @@ def to_html(
 
 
 def _tables(result: dict) -> list[str]:
-    parts = ["<h2>Privacy</h2>"]
+    parts = ["<h2>Privacy</h2>", _paragraph(table.PRIVACY_SENTENCE)]
     for name in result["recognizers"]:
         parts += [
             f"<h3>Judged by {html.escape(name)}</h3>",

@@ -39,6 +39,13 @@ PRIVACY = (
 )
 
 
+PRIVACY_SENTENCE = (
+    "TAR (true accept rate): how many of 100 comparisons of an anonymized photo with the "
+    "person's other photos a recogniser accepts, set so that it takes 1 (or 0.1) of 100 "
+    "strangers for the person (FAR, false accept rate). Rank-1 and rank-5: the person is "
+    "the first, or among the first five, that a search finds. All the numbers of an "
+    "anonymous picture are near chance."
+)
 UTILITY_SENTENCE = (
     "What is left of the photo: how often the face is still found, and how far "
     "landmarks, head pose and expression moved, measured on the faces that were found; "
@@ -136,6 +143,7 @@ def to_markdown(result: dict) -> str:
         "## Methods",
         "\n".join(f"- **{row['method']}**: {row['meaning']}" for row in result["rows"]),
         "## Privacy",
+        PRIVACY_SENTENCE,
     ]
     for name in result["recognizers"]:
         parts += [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from id2face_jax.data import prepare
+from id2face_jax.data import photos, prepare
 from id2face_jax.evaluation import intervals, methods, opening, quality, run
 from id2face_jax.faces import embed
 
@@ -46,9 +46,9 @@ def records(people_tar, tmp_path_factory) -> pathlib.Path:
     out = tmp_path_factory.mktemp("people") / "records"
     prepare.prepare(
         [
-            prepare.Photo(name, person, reader(data), "test")
-            for person, photos in people_tar.items()
-            for name, data in photos
+            photos.Photo(name, person, reader(data), "test")
+            for person, pictures in people_tar.items()
+            for name, data in pictures
         ],
         out,
         embed.make_recognizer("dlib"),

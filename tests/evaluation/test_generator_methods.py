@@ -3,17 +3,13 @@
 import dataclasses
 import functools
 
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 
 from configs import smoke
-from id2face_jax import generate
-from id2face_jax.data import pipeline
 from id2face_jax.evaluation import (
     attacks,
-    bench,
     diversity,
     gates,
     judges,
@@ -21,76 +17,23 @@ from id2face_jax.evaluation import (
     people,
     privacy,
 )
-from tests.draws import random_params
-
-SIZE = 32
-
-
-class MadeUpPeople:
-    """pipeline.SyntheticSource with the fields that only an evaluation reads."""
-
-    def __init__(self, order=None):
-        self._source = pipeline.SyntheticSource(SIZE, num_photos=40, dim=16)
-        self._order = np.arange(40) if order is None else order
-
-    def __len__(self):
-        return len(self._order)
-
-    @property
-    def person_ids(self):
-        return self._source.person_ids[self._order]
-
-    def __getitem__(self, index):
-        number = int(self._order[index])
-        record = self._source[number]
-        return record | {
-            "person": f"person {record['person_id']}",
-            "photo": f"{number:03d}.jpg",
-            "matrix": np.float32([[0.5, 0, 0], [0, 0.5, 0]]),
-        }
-
-
-def look(images, landmarks):
-    """A stand-in for a recogniser: the colours of a coarse picture."""
-    x = np.stack([image[::8, ::8].ravel() for image in images]).astype(np.float32)
-    x = x - 127.5
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
+from tests.evaluation.made_up import (
+    SIZE,
+    MadeUpPeople,
+    find,
+    make_generator,
+    open_bench,
+)
 
 
 @pytest.fixture(autouse=True)
-def found_where_it_is_known_to_be(monkeypatch):
-    """No detector: these faces are no faces."""
-
-    def find(detector, images, landmarks):
-        found = np.ones(len(images), bool)
-        return {"found": found, "landmarks": landmarks, "box": landmarks[:, :2, 0]}
-
+def found_where_they_are_known_to_be(monkeypatch):
     monkeypatch.setattr(judges, "find_faces", find)
 
 
 @pytest.fixture(scope="module")
 def generator() -> methods.Generator:
-    config = smoke.get_config()
-    model, autoencoder = generate.make_model(config), generate.make_autoencoder(config)
-    x = jnp.zeros((1, SIZE, SIZE, 3))
-    z = jnp.zeros((1, 4, 4, config.autoencoder.latent_channels))
-    f = jnp.zeros((1, config.model.embedding_dim))
-    init = (z, z, z[..., :1], jnp.ones(1), f)
-    weights = {
-        "model": random_params(model, *init)["params"],
-        "autoencoder": random_params(autoencoder, x, scale=0.05)["params"],
-    }
-    return methods.Generator(
-        ml_collections.FrozenConfigDict(config), weights, "random", 2, 90.0, 8
-    )
-
-
-def open_bench(root, order=None):
-    return bench.Bench(
-        people.select(MadeUpPeople(order), None, 0),
-        {"stand-in": bench.Judge(look, "stand-in")},
-        root,
-    )
+    return make_generator()
 
 
 @pytest.fixture
@@ -188,7 +131,7 @@ def test_keyed_attack_links_one_key_and_no_other(made_up):
         return np.kron(tiles, np.ones((1, 8, 8, 1), np.uint8))
 
     painter = methods.Method("painter", "", paint, "painter", draws_identity=True)
-    fields = attacks.keyed(made_up, painter, "stand-in")
+    fields = attacks.keyed(made_up, painter, "dlib")
     assert fields["same_key_rank1"] == 1 and fields["same_key_cosine"] > 0.99
     assert fields["other_key_rank1"] < 0.4 and fields["other_key_cosine"] < 0.2
     assert fields["rank1_chance"] == pytest.approx(1 / 12)
@@ -206,7 +149,7 @@ def test_diversity_is_small_for_new_people_and_large_for_one_face(made_up):
         diversity.of_one_face(
             made_up,
             made_up.outputs(methods.Method(name, "", run, name, draws_identity=True)),
-            "stand-in",
+            "dlib",
         )
         for name, run in (("painter", paint), ("one face", one_face))
     ]
