@@ -11,8 +11,8 @@ With x0 clean, eps ~ N(0, I), and alpha, sigma from `schedule`:
 
 alpha x_t is the best linear guess of x0 where channels have unit variance (Wiener), so
 under (6), "residual", the network corrects a guess that is right at t = 0, and at t = 1
-its input holds no noise to be ignored: it starts as a regression on the condition. On
-our model x0 and v learned far slower.
+its input holds no noise to be ignored. In the first 500 steps of our model "v" and
+"residual", whose outputs carry x_t, still showed noise where "x0" showed smooth faces.
 
 PREDICTIONS names the targets a configuration may choose. `eps` goes with `discrete`
 alone: under `schedule` the terminal SNR is zero, and eq. 5 has no value at the step
