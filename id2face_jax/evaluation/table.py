@@ -40,11 +40,11 @@ PRIVACY = (
 
 
 PRIVACY_SENTENCE = (
-    "TAR (true accept rate): how many of 100 comparisons of an anonymized photo with the "
-    "person's other photos a recogniser accepts, set so that it takes 1 (or 0.1) of 100 "
-    "strangers for the person (FAR, false accept rate). Rank-1 and rank-5: the person is "
-    "the first, or among the first five, that a search finds. All the numbers of an "
-    "anonymous picture are near chance."
+    "TAR (true accept rate): how many of 100 comparisons of an anonymized photo with "
+    "the person's other photos a recogniser accepts, set so that it takes 1 (or 0.1) "
+    "of 100 strangers for the person (FAR, false accept rate). Rank-1 and rank-5: the "
+    "person is the first, or among the first five, that a search finds. All the "
+    "numbers of an anonymous picture are near chance."
 )
 UTILITY_SENTENCE = (
     "What is left of the photo: how often the face is still found, and how far "

@@ -56,8 +56,8 @@ def resize_map(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b s s c"]
     side = x.shape[1]
     if max(side, size) % min(side, size):
         raise ValueError(
-            f"a map of {side}x{side} cells cannot be brought to {size}x{size}; one must "
-            "be a multiple of the other"
+            f"a map of {side}x{side} cells cannot be brought to {size}x{size}; one "
+            "must be a multiple of the other"
         )
     if side == size:
         return x
