@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import jax
 import ml_collections
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
 TACTICS = ("replicate", "fsdp")
@@ -40,7 +40,7 @@ def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
     return jax.make_mesh(tuple(sizes), AXES, axis_types=types)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """The same values on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -68,12 +68,12 @@ def _fsdp_spec(name: str, shape: Sequence[int], size: int) -> PartitionSpec:
     return PartitionSpec(*(AXES[1] if i == axis else None for i in range(len(shape))))
 
 
-def tree_shardings(tree, mesh: Mesh, rules: Sequence[tuple[str, str]]):
+def tree_shardings(tree, mesh: Mesh | AbstractMesh, rules: Sequence[tuple[str, str]]):
     """A NamedSharding for every leaf, by the first rule whose regex finds its path.
 
     Args:
       tree: arrays or ShapeDtypeStructs.
-      mesh: of `make_mesh`.
+      mesh: of `make_mesh`, or one of the same axes without devices.
       rules: (regex, "replicate" | "fsdp"). "fsdp" splits the largest dimension that
         the axis divides. Scalars (step, optimizer counts) need no rule.
 
