@@ -6,7 +6,6 @@ Both end in the same folded parameters (see `models.iresnet`).
 import re
 from collections.abc import Mapping
 
-import ml_collections
 import numpy as np
 
 from id2face_jax.convert import matching
@@ -20,8 +19,8 @@ from id2face_jax.convert.onnx_graph import (
 from id2face_jax.convert.recognizers import EPSILON, affine, finish, fold_behind, head
 
 
-def _iresnet_config(tree: dict) -> ml_collections.ConfigDict:
-    """config.recognizer of an IResNet's tensors, by our paths and unflattened."""
+def _fields(tree: dict) -> dict:
+    """config.recognizer of an IResNet's tensors, by our names."""
     dims, depths = [], []
     while f"stage_{len(depths)}_0" in tree:
         stage = len(depths)
@@ -29,9 +28,12 @@ def _iresnet_config(tree: dict) -> ml_collections.ConfigDict:
         depths.append(len(blocks))
         dims.append(tree[f"stage_{stage}_0"]["conv2"]["kernel"].shape[0])
     dim = tree["project"]["kernel"].shape[0]
-    return ml_collections.ConfigDict(
-        {"kind": "iresnet", "dims": tuple(dims), "depths": tuple(depths), "dim": dim}
-    )
+    return {
+        "kind": "iresnet",
+        "dims": tuple(dims),
+        "depths": tuple(depths),
+        "dim": dim,
+    }
 
 
 def is_iresnet(names) -> bool:
@@ -87,17 +89,14 @@ def from_tensors(tensors: Mapping[str, np.ndarray], where: str):
                 f"{name}.downsample.0", f"{name}.downsample.1"
             )
         tree[f"stage_{layer - 1}_{i}"] = block
-    tree["project"] = head(
-        source.take("fc.weight"),
-        source.take("fc.bias"),
-        source.norm("bn2"),
-        source.norm("features"),
-    )
+    weight, bias = source.take("fc.weight"), source.take("fc.bias")
+    layer = fold_behind(weight, bias, source.norm("features"))
+    tree["project"] = head(*layer, source.norm("bn2"))
     if source.left:
         raise ValueError(
             f"{where} has {matching.name_some(source.left)}, which no parameter takes"
         )
-    return finish(_iresnet_config(tree), tree, where)
+    return finish(_fields(tree), tree, where)
 
 
 def from_onnx(graph: Graph):
@@ -114,18 +113,20 @@ def from_onnx(graph: Graph):
         if "Conv" not in graph.ops(h):
             break
         block = {"norm": {"scale": norm[0], "bias": norm[1]}}
-        block["conv1"], h, _ = take_conv(graph, h)
+        block["conv1"], h, first = take_conv(graph, h)
         block["prelu"], h = take_prelu(graph, h)
         block["conv2"], h, stride = take_conv(graph, h)
         if "Conv" in graph.ops(x):
             block["downsample"], x, _ = take_conv(graph, x)
         node = graph.take("Add", x)
-        if h not in node.inputs:
-            raise ValueError(f"{graph.path}: {node.name} does not close a block")
+        if h not in node.inputs or first != 1:
+            raise ValueError(
+                f"{graph.path}: {node.name} closes no block of an IResNet, where the "
+                "second convolution has the stride"
+            )
         stage, i = (stage + 1, 0) if stride == 2 else (stage, i + 1)
         tree[f"stage_{stage}_{i}"], x = block, node.output
-    kernel, bias, x = take_dense(graph, h)
-    behind, x = take_norm(graph, x)
+    *layer, x = take_dense(graph, h)
     graph.finish(x)
-    tree["project"] = head(kernel, bias, norm, behind)
-    return finish(_iresnet_config(tree), tree, str(graph.path))
+    tree["project"] = head(*layer, norm)
+    return finish(_fields(tree), tree, str(graph.path))

@@ -1,16 +1,12 @@
 """MobileFaceNet ONNX exports to our parameters, by a walk along the graph."""
 
-import ml_collections
-import numpy as np
-
 from id2face_jax.convert.onnx_graph import (
     Graph,
     take_conv,
     take_dense,
-    take_norm,
     take_prelu,
 )
-from id2face_jax.convert.recognizers import finish, fold_behind
+from id2face_jax.convert.recognizers import finish
 
 
 def from_onnx(graph: Graph):
@@ -26,11 +22,13 @@ class _MobileFaceNetWalk:
 
     def __init__(self, graph: Graph):
         self.graph, self.x, self.tree = graph, graph.input, {}
+        self.features = 0  # channels of self.x
 
     def _conv(self, name: str) -> tuple[int, int]:
         """Takes a convolution; returns its features and its stride."""
         self.tree[name], self.x, stride = take_conv(self.graph, self.x)
-        return self.tree[name]["kernel"].shape[0], stride
+        self.features = self.tree[name]["kernel"].shape[0]
+        return self.features, stride
 
     def _activation(self, name: str, relu: str = "Clip") -> str:
         """Takes a PRelu, or else `relu`; returns the kind it stands for."""
@@ -52,13 +50,14 @@ class _MobileFaceNetWalk:
 
     def _block(self, index: int) -> tuple[int, int, int]:
         """Takes a bottleneck; returns (hidden, features, stride)."""
-        start, tree, self.tree = self.x, self.tree, {}
+        start, into, tree, self.tree = self.x, self.features, self.tree, {}
         hidden, _ = self._conv("expand")
         self._activation("expand_act")
         _, stride = self._conv("depthwise")
         self._activation("depthwise_act")
         features, _ = self._conv("project")
-        if self.graph.ops(self.x) == ["Add"]:
+        # Our bottleneck adds its input wherever the shapes allow.
+        if stride == 1 and features == into:
             node = self.graph.take("Add", self.x)
             if start not in node.inputs:
                 raise ValueError(f"{self.graph.path}: {node.name} skips elsewhere")
@@ -95,7 +94,7 @@ class _MobileFaceNetWalk:
         self._conv("contract")
         self.tree["project"] = self._project()
         dim = self.tree["project"]["kernel"].shape[0]
-        config = {
+        fields = {
             "kind": "mobilefacenet",
             "stem": stem,
             "stem_projects": projects,
@@ -106,9 +105,7 @@ class _MobileFaceNetWalk:
             "offset": offset,
             "scale": scale,
         }
-        return finish(
-            ml_collections.ConfigDict(config), self.tree, str(self.graph.path)
-        )
+        return finish(fields, self.tree, str(self.graph.path))
 
     def _project(self) -> dict:
         """The last layer, a 1x1 convolution or a Gemm, and the normalisation behind."""
@@ -118,8 +115,5 @@ class _MobileFaceNetWalk:
             graph.finish(graph.take("Reshape", self.x).output)
             return layer
         kernel, bias, self.x = take_dense(graph, self.x)
-        if graph.ops(self.x) == ["BatchNormalization"]:
-            affine, self.x = take_norm(graph, self.x)
-            kernel, bias = fold_behind(np.asarray(kernel, np.float64), bias, affine)
         graph.finish(self.x)
         return {"kernel": kernel, "bias": bias}

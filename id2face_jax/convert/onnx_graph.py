@@ -123,37 +123,58 @@ def _wire(nodes, constants) -> list[Node]:
     return wired
 
 
-def take_norm(graph: Graph, source: str):
+def take_norm(graph: Graph, source: str) -> tuple[tuple, str]:
+    """(scale, bias) of a batch normalisation, and its output."""
     node = graph.take("BatchNormalization", source)
     return affine(*node.constants, node.attributes.get("epsilon", EPSILON)), node.output
 
 
+def _take_norm_behind(graph: Graph, kernel, bias, output: str):
+    """(kernel, bias, output) with the normalisation behind a layer, if there is one."""
+    # One that opens the next block stands behind an Add, never behind a layer.
+    if graph.ops(output) == ["BatchNormalization"]:
+        norm, output = take_norm(graph, output)
+        kernel, bias = fold_behind(kernel, bias, norm)
+    return kernel, bias, output
+
+
 def take_conv(graph: Graph, source: str) -> tuple[dict, str, int]:
-    """A convolution with the normalisation behind it, its output and its stride."""
+    """A convolution with the normalisation behind it, its output and its stride.
+
+    Raises ValueError for another padding than our networks have: 1 for a 3x3 kernel,
+    else 0.
+    """
     node = graph.take("Conv", source)
     kernel = np.asarray(node.constants[0], np.float64)
     bias = node.constants[1] if len(node.constants) > 1 else np.zeros(kernel.shape[0])
-    output = node.output
-    # A normalisation that opens the next block stands behind an Add, never here.
-    if graph.ops(output) == ["BatchNormalization"]:
-        affine, output = take_norm(graph, output)
-        kernel, bias = fold_behind(kernel, bias, affine)
-    stride = node.attributes.get("strides", [1])[0]
-    return {"kernel": kernel, "bias": np.asarray(bias)}, output, stride
+    pads = node.attributes.get("pads", [0] * 4)
+    stride = node.attributes.get("strides", [1, 1])
+    usual = [1 if kernel.shape[-1] == 3 else 0] * 4
+    if pads != usual or stride[0] != stride[1]:
+        raise ValueError(
+            f"{graph.path}: {node.name} has pads {pads} and strides {stride}; expected "
+            f"{usual} and two equal strides"
+        )
+    kernel, bias, output = _take_norm_behind(graph, kernel, bias, node.output)
+    return {"kernel": kernel, "bias": np.asarray(bias)}, output, stride[0]
 
 
 def take_prelu(graph: Graph, source: str) -> tuple[dict, str]:
+    """A PReLU's slopes, and its output."""
     node = graph.take("PRelu", source)
     return {"slope": node.constants[0].reshape(-1)}, node.output
 
 
 def take_dense(graph: Graph, source: str):
-    """(kernel (O, I), bias, output) of the Gemm behind a flattening."""
+    """(kernel (O, I), bias, output) of the Gemm behind a flattening.
+
+    With the normalisation behind it, if there is one.
+    """
     flattening = "Flatten" if "Flatten" in graph.ops(source) else "Reshape"
     node = graph.take("Gemm", graph.take(flattening, source).output)
-    kernel = node.constants[0]
+    kernel = np.asarray(node.constants[0], np.float64)
     kernel = kernel if node.attributes.get("transB", 0) else kernel.T
     factors = [node.attributes.get(name, 1.0) for name in ("alpha", "beta")]
     if factors != [1.0, 1.0]:
         raise ValueError(f"{graph.path}: {node.name} has alpha, beta {factors}, not 1")
-    return kernel, node.constants[1], node.output
+    return _take_norm_behind(graph, kernel, node.constants[1], node.output)

@@ -56,9 +56,12 @@ def affine(weight, shift, mean, var, epsilon) -> tuple[np.ndarray, np.ndarray]:
     return scale, shift - mean * scale
 
 
-def fold_behind(kernel, bias, affine):
-    """(kernel, bias) of a layer and the normalisation behind it (eq. 2)."""
-    scale, shift = affine
+def fold_behind(kernel, bias, norm):
+    """(kernel, bias) of a layer and the normalisation behind it (eq. 2).
+
+    kernel: output channels first. norm: of `affine`.
+    """
+    scale, shift = norm
     wide = scale.reshape(-1, *(1,) * (kernel.ndim - 1))
     return kernel * wide, bias * scale + shift
 
@@ -69,16 +72,15 @@ def _channels_last(kernel: np.ndarray, channels: int) -> np.ndarray:
     return grid.transpose(0, 2, 1).reshape(kernel.shape)
 
 
-def head(kernel, bias, before, behind):
-    """The last dense layer with the normalisations around it (eqs. 2 and 3)."""
-    kernel = np.asarray(kernel, np.float64)
+def head(kernel, bias, before) -> dict[str, np.ndarray]:
+    """The last dense layer, for channels last, with the normalisation before it (3).
+
+    kernel: (dim, c h w). before: of `affine`, over the c channels.
+    """
     scale, shift = before
     cells = kernel.shape[1] // scale.size
-    kernel, bias = (
-        kernel * np.repeat(scale, cells),
-        kernel @ np.repeat(shift, cells) + bias,
-    )
-    kernel, bias = fold_behind(kernel, bias, behind)
+    bias = kernel @ np.repeat(shift, cells) + bias
+    kernel = kernel * np.repeat(scale, cells)
     return {"kernel": _channels_last(kernel, scale.size), "bias": bias}
 
 
@@ -90,6 +92,15 @@ def _flat(tree: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
     return leaves
 
 
-def finish(config: ml_collections.ConfigDict, tree: dict, where: str):
-    whole = ml_collections.ConfigDict({"task": "recognizer", "recognizer": config})
+def finish(fields: dict, tree: dict, where: str):
+    """(config, parameters) of a walk through a file.
+
+    Args:
+      fields: config.recognizer, see `make_network`.
+      tree: tensors by our names, in PyTorch's layout.
+      where: the file, for messages.
+
+    Raises ValueError, by name, for tensors that do not fit together.
+    """
+    whole = ml_collections.ConfigDict({"task": "recognizer", "recognizer": fields})
     return whole, _check(make_network(whole), _flat(tree), where)
