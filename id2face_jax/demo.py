@@ -72,7 +72,9 @@ def _sheet(out: pathlib.Path, records: Sequence[dict]) -> bytes:
     return images.encode(images.Photo(sheet), sheet, ".png")
 
 
-def _fitted(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _fitted(
+    image: UInt8[np.ndarray, "h w 3"],
+) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
     height, width = image.shape[:2]
     size = (round(width * _SHEET_HEIGHT / height), _SHEET_HEIGHT)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

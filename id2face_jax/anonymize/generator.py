@@ -13,6 +13,7 @@ import pathlib
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jaxtyping import Float, UInt8, UInt32
@@ -142,9 +143,9 @@ class DiffusionGenerator:
 
     def _generate(self, requests: Requests, rows: np.ndarray) -> np.ndarray:
         faces = generate.Faces(
-            requests.crops[rows],
-            requests.masks[rows].astype(np.float32),
-            requests.embeddings[rows].astype(np.float32),
+            jnp.asarray(requests.crops[rows]),
+            jnp.asarray(requests.masks[rows], jnp.float32),
+            jnp.asarray(requests.embeddings[rows], jnp.float32),
         )
         crops = self._run(
             self._weights,

@@ -186,7 +186,8 @@ def test_result_is_done_only_byte_for_byte_and_newer(tree):
 def test_journal_survives_a_kill_in_the_middle_of_a_line(tree):
     path = tree / "out" / "report.json"
     book = ledger.Ledger(path)
-    book.add_run("r", {"settings": {"seed": 1}})
+    made_with = {"model": {}, "settings": {"seed": 1}, "versions": {}}
+    book.add_run("r", made_with | {"recognizers": []})
     book.add(record("a", "a.jpg"))
     book.add(record("b", "b.jpg"))
     journal = ledger.journal_of(path)

@@ -1,6 +1,7 @@
 """The real parts: a (random) model behind the generator's door, dlib's recogniser."""
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
@@ -34,9 +35,9 @@ def random_weights(config):
     model, autoencoder = generate.make_model(config), generate.make_autoencoder(config)
     size, dim = config.data.image_size, config.model.embedding_dim
 
-    x = np.zeros((1, size, size, 3), np.float32)
-    z = np.zeros((1, size // 8, size // 8, config.autoencoder.latent_channels), "f")
-    f, t = np.zeros((1, dim), np.float32), np.ones(1, np.float32)
+    x = jnp.zeros((1, size, size, 3))
+    z = jnp.zeros((1, size // 8, size // 8, config.autoencoder.latent_channels))
+    f, t = jnp.zeros((1, dim)), jnp.ones(1)
     return {
         "model": random_params(model, z, z, z[..., :1], t, f)["params"],
         "autoencoder": random_params(autoencoder, x, scale=0.05)["params"],
