@@ -12,9 +12,11 @@ import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import av
 import cv2
 import numpy as np
 import tqdm
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from id2face_jax.anonymize import (
     images,
@@ -39,8 +41,11 @@ from id2face_jax.anonymize.video import Wishes
 ON_NO_FACE = ("copy", "refuse", "skip")
 # A batch ends at this many pixels, however few pictures that is: 300 MB in work.
 _MAX_BATCH_PIXELS = 40_000_000
-# What a picture can make the libraries below raise; anything else is our own fault.
-_PICTURE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, cv2.error)
+# What a file can make the libraries below raise; anything else is our own fault.
+_PICTURE_ERRORS = (
+    *(ValueError, OSError, MemoryError, RuntimeError, cv2.error),
+    *(av.error.FFmpegError, ort_errors.Fail, ort_errors.RuntimeException),
+)
 
 
 @dataclasses.dataclass(frozen=True)

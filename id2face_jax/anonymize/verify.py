@@ -23,6 +23,9 @@ from id2face_jax.faces.embed import Recognizer
 _VIEW_SIZE, _VIEW_CROPS = 256, 2.0
 # Share of the source's score; what is there now may look less like a face.
 _SENSITIVE = 0.5
+# Recognisers run many faces in larger blocks than few, and the last bit of an embedding
+# may follow from the block; below their limit a result depends on no other picture.
+_BLOCK = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,16 @@ def embed(
     landmarks: Float[np.ndarray, "n 5 2"],
 ) -> list[Float[np.ndarray, "n d"]]:
     """Each recogniser's unit embeddings of faces, given with their pictures."""
-    return [recognizer(images, landmarks) for recognizer in recognizers]
+    starts = range(0, len(landmarks), _BLOCK)
+    return [
+        np.concatenate(
+            [
+                recognizer(images[i : i + _BLOCK], landmarks[i : i + _BLOCK])
+                for i in starts
+            ]
+        )
+        for recognizer in recognizers
+    ]
 
 
 def seen_again(

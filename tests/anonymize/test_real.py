@@ -9,6 +9,7 @@ import skimage.data
 
 from configs import smoke
 from id2face_jax import generate
+from id2face_jax.anonymize import verify
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.generator import (
     DiffusionGenerator,
@@ -167,3 +168,24 @@ def test_random_model_end_to_end_never_leaves_the_face(recognizer):
     assert face.cosine < face.threshold == recognizer.threshold
     assert np.any(result.image != PORTRAIT)
     np.testing.assert_array_equal(result.image, anonymizer(PORTRAIT).image)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_runs_the_documented_example():
+    import doctest
+
+    from id2face_jax.anonymize import anonymizer
+
+    results = doctest.testmod(anonymizer)
+    assert results.attempted > 3 and not results.failed
+
+
+def test_an_embedding_depends_on_no_other_face(recognizer):
+    (found,) = CenterFaceDetector()(PORTRAIT, 0.5)
+    landmarks = found.landmarks[None]
+    pictures = [PORTRAIT, np.ascontiguousarray(PORTRAIT[::-1, ::-1]), PORTRAIT[:, ::-1]]
+    alone = verify.embed([recognizer], [PORTRAIT], landmarks)[0][0]
+    for place in range(3):
+        turned = pictures[-place:] + pictures[:-place] if place else pictures
+        many = verify.embed([recognizer], turned * 12, landmarks.repeat(36, 0))[0]
+        np.testing.assert_array_equal(many[place], alone)
