@@ -23,9 +23,6 @@ from id2face_jax.faces.embed import Recognizer
 _VIEW_SIZE, _VIEW_CROPS = 256, 2.0
 # Share of the source's score; what is there now may look less like a face.
 _SENSITIVE = 0.5
-# Recognisers run many faces in larger blocks than few, and the last bit of an embedding
-# may follow from the block; below their limit a result depends on no other picture.
-_BLOCK = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +44,16 @@ def embed(
     images: Sequence[UInt8[np.ndarray, "_h _w 3"]],
     landmarks: Float[np.ndarray, "n 5 2"],
 ) -> list[Float[np.ndarray, "n d"]]:
-    """Each recogniser's unit embeddings of faces, given with their pictures."""
-    starts = range(0, len(landmarks), _BLOCK)
+    """Each recogniser's unit embeddings of source faces, given with their pictures.
+
+    One face a call: the last bit of an embedding follows from its place in a batch, and
+    the new face from the embedding, but a result must depend on no other picture.
+    """
     return [
         np.concatenate(
             [
-                recognizer(images[i : i + _BLOCK], landmarks[i : i + _BLOCK])
-                for i in starts
+                recognizer([image], points[None])
+                for image, points in zip(images, landmarks, strict=True)
             ]
         )
         for recognizer in recognizers
@@ -115,8 +115,8 @@ def checks(
     counts = [len(points) for points in views]
     landmarks = np.concatenate([np.stack(points) for points in views])
     result: list[list[Check]] = [[] for _ in views]
-    embeddings = embed(recognizers, [image] * len(landmarks), landmarks)
-    for recognizer, new, source in zip(recognizers, embeddings, sources, strict=True):
+    for recognizer, source in zip(recognizers, sources, strict=True):
+        new = recognizer([image] * len(landmarks), landmarks)
         # np.max hands a NaN on, and a NaN fails.
         nearest = np.max(new @ source.T, axis=1)
         for face, cosines in enumerate(np.split(nearest, np.cumsum(counts)[:-1])):

@@ -83,7 +83,7 @@ def scan(
         if any(found) or not found:
             break
     if not found:
-        raise ValueError(f"{path.name} has no frame in the span")
+        raise ValueError(f"{path.name} has no frame in the span, or breaks off")
     return found
 
 

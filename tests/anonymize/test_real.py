@@ -183,9 +183,7 @@ def test_the_shipped_model_runs_the_documented_example():
 def test_an_embedding_depends_on_no_other_face(recognizer):
     (found,) = CenterFaceDetector()(PORTRAIT, 0.5)
     landmarks = found.landmarks[None]
-    pictures = [PORTRAIT, np.ascontiguousarray(PORTRAIT[::-1, ::-1]), PORTRAIT[:, ::-1]]
+    turned = np.ascontiguousarray(PORTRAIT[::-1, ::-1])
     alone = verify.embed([recognizer], [PORTRAIT], landmarks)[0][0]
-    for place in range(3):
-        turned = pictures[-place:] + pictures[:-place] if place else pictures
-        many = verify.embed([recognizer], turned * 12, landmarks.repeat(36, 0))[0]
-        np.testing.assert_array_equal(many[place], alone)
+    many = verify.embed([recognizer], [turned, PORTRAIT], landmarks.repeat(2, 0))[0]
+    np.testing.assert_array_equal(many[1], alone)

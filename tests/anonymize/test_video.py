@@ -291,7 +291,7 @@ def test_spoiled_video_is_refused(clip, kind):
 def test_video_that_breaks_off_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = write_clip(tmp_path / "clip.mkv", num=60, sound=False)
-    spoil(clip, "cut")
+    clip.write_bytes(clip.read_bytes()[: -clip.stat().st_size // 3])
     record = run(clip)
     # Either the decoder notices, or what it could read is safe; it is told anyway.
     assert record["state"] in ("anonymized", "refused")
