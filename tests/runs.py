@@ -30,16 +30,20 @@ def make_mesh(data: int, fsdp: int) -> jax.sharding.Mesh:
     return jax.make_mesh((data, fsdp), sharding.AXES, axis_types=types, devices=devices)
 
 
-def run_steps(config, mesh, num_steps: int):
-    """(state, metrics of each step) after `num_steps` from scratch, without a loop."""
+def run_steps(config, mesh, num_steps: int, frozen=None, start=None):
+    """(state, metrics of each step) after `num_steps`, without a loop.
+
+    frozen, start: as for `programs.make_layout`; without them, from scratch.
+    """
+    frozen = frozen or {}
     iterator = pipeline.make_train_iterator(config, 0, 1)
     with jax.set_mesh(mesh):
-        layout = programs.make_layout(config, mesh)
+        layout = programs.make_layout(config, mesh, frozen, start)
         shardings = jax.tree.map(lambda x: x.sharding, layout.state)
         step = jax.jit(
             layout.task.train_step, out_shardings=(shardings, None), donate_argnums=0
         )
-        state = layout.init(jax.random.key(config.seed), {}, None)
+        state = layout.init(jax.random.key(config.seed), frozen, start)
         rows, metrics = sharding.batch_sharding(mesh), []
         for _ in range(num_steps):
             state, values = step(state, sharding.put_batch(next(iterator), rows))

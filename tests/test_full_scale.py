@@ -7,15 +7,26 @@ import pytest
 
 from configs import celebahq256, ffhq512, smoke_full_scale
 from id2face_jax import generate, sharding, steps
+from id2face_jax.convert import diffusers
+from id2face_jax.convert.start import start_model
 from tests import runs
+from tests.convert import foreign
 
 
 @pytest.mark.slow
-def test_two_sharded_steps_train_and_sample():
+def test_two_sharded_steps_train_from_converted_weights():
     config = smoke_full_scale.get_config()
     config.mesh.fsdp = 8
-    state, metrics = runs.run_steps(config, runs.make_mesh(1, 8), 2)
+    tensors, _ = diffusers.autoencoder_tensors(foreign.draw("AutoencoderKL"))
+    module = generate.make_autoencoder(config)
+    frozen = {"autoencoder": diffusers.convert_autoencoder(tensors, module, "vae")}
+    start = start_model(config, foreign.draw("UNet2DConditionModel"), "unet")
+    mesh = runs.make_mesh(1, 8)
+    state, metrics = runs.run_steps(config, mesh, 2, frozen, start)
     assert int(state.step) == 2
+    runs.assert_same(state.frozen, frozen)
+    # Adam's first two steps move a weight by at most twice the learning rate.
+    runs.assert_close(state.params, start, atol=2.1 * config.optim.lr)
     assert all(np.isfinite(value) for m in metrics for value in m.values())
     kernel = state.params["unet"]["stable"]["conv_in_known"]["kernel"]
     assert np.abs(kernel).max() > 0  # it started at zero
