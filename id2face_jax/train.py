@@ -183,17 +183,17 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
         preempted = run.saver.preempted(step)
         if preempted or last:
             break
-        # No transfer but the batch's: a stray Python number would stall every step.
-        with jax.transfer_guard("disallow"):
-            with timer("data"):
-                batch = sharding.put_batch(next(iterator), rows)
-            with timer("step"):
-                state, values = run.programs.step(state, batch)
-                recent.append(values)
-                # At most two steps ahead of the devices: batches do not pile up there
-                # and the bar tells the truth. Nothing is fetched.
-                if len(recent) > 2:
-                    jax.block_until_ready(recent[-3])
+        with timer("data"):
+            batch = sharding.put_batch(next(iterator), rows)
+        # No transfer in a step: a stray Python number would stall every one. The batch
+        # stays outside, since jax takes it for a stray one on several processes.
+        with timer("step"), jax.transfer_guard("disallow"):
+            state, values = run.programs.step(state, batch)
+            recent.append(values)
+            # At most two steps ahead of the devices: batches do not pile up there and
+            # the bar tells the truth. Nothing is fetched.
+            if len(recent) > 2:
+                jax.block_until_ready(recent[-3])
         step += 1
         bar.update()
         if step % train.log_every == 0 or step % train.sample_every == 0:
