@@ -8,6 +8,7 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jaxtyping import UInt8
@@ -21,7 +22,7 @@ NUM_ANONYMOUS = 3
 
 
 def load_faces(source: pipeline.Source, num: int) -> generate.Faces:
-    """`num` faces spread evenly over the records, on the host, with plain masks.
+    """`num` faces spread evenly over the records, with plain masks.
 
     Raises ValueError if there are not as many.
     """
@@ -30,12 +31,13 @@ def load_faces(source: pipeline.Source, num: int) -> generate.Faces:
             f"num is {num} and the records hold {len(source)} faces; "
             f"use 1 to {len(source)}"
         )
-    rows = [source[i] for i in np.linspace(0, len(source) - 1, num).round().astype(int)]
+    spread = np.linspace(0, len(source) - 1, num).round()
+    rows = [source[int(index)] for index in spread]
     masks = [mask.face_mask(row["landmarks"], row["image"].shape[0]) for row in rows]
     return generate.Faces(
-        images=np.stack([row["image"] for row in rows]),
-        masks=np.stack(masks),
-        embeddings=np.stack([row["embedding"] for row in rows]),
+        images=jnp.stack([row["image"] for row in rows]),
+        masks=jnp.stack(masks),
+        embeddings=jnp.stack([row["embedding"] for row in rows]),
     )
 
 
@@ -60,7 +62,7 @@ def sample(
 
     Args:
       config, weights: of `checkpoint.load_weights`.
-      faces: on the host.
+      faces: as of `load_faces`.
       seeds: (n,) uint32; a face depends on its own seed, not on its neighbours.
       mode, num_steps, angle: see `generate.generate`.
     """
