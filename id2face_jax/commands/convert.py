@@ -110,9 +110,12 @@ def _write(out, path, config, weights, left_out) -> int:
     from id2face_jax import checkpoint
 
     folder = checkpoint.save_export(out, config, weights)
-    for name, tree in weights.items():
-        num = sum(x.size for x in jax.tree.leaves(tree))
-        print(f"{folder}: {name}, {num / 1e6:.2f} M parameters from {path.name}")
+    sizes = {
+        name: sum(x.size for x in jax.tree.leaves(tree))
+        for name, tree in weights.items()
+    }
+    found = ", ".join(f"{name} of {n / 1e6:.2f} M" for name, n in sizes.items())
+    print(f"{folder}: {found} parameters, from {path.name}")
     if left_out:
         print(
             f"left out: {len(left_out)} tensors of other networks, from {left_out[0]} "

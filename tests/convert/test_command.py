@@ -39,7 +39,7 @@ def test_autoencoder_then_unet_make_the_start_of_a_run(tmp_path, capsys):
     config, weights = checkpoint.load_export(tmp_path / "start")
     assert config.model.kind == "stable_diffusion"
     assert set(weights) == {"model", "autoencoder"}
-    assert "autoencoder, " in capsys.readouterr().out
+    assert "model of 0.07 M, autoencoder of 0.07 M" in capsys.readouterr().out
 
 
 def test_unet_needs_the_config_of_its_run(tmp_path):
