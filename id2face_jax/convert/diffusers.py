@@ -47,6 +47,24 @@ _OLD_ATTENTION = (
     (r"(\.attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
 )
 
+# Fields of diffusers' UNet config that change its arithmetic without a trace in the
+# shapes, and the only values that our UNet has.
+_USUAL = {
+    "act_fn": "silu",
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "norm_eps": 1e-5,
+    "mid_block_scale_factor": 1,
+    "resnet_time_scale_shift": "default",
+    "downsample_padding": 1,
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "addition_embed_type": None,
+    "time_embedding_type": "positional",
+    "dual_cross_attention": False,
+    "only_cross_attention": False,
+}
+
 
 def to_key(path: str) -> str:
     """diffusers' key of our path: "decoder/up_blocks_0_resnets_1/conv1/kernel"."""
@@ -213,20 +231,3 @@ def check_unet_config(diffusers_config: Mapping, config, where: str) -> None:
                 f"{where} has {name}={diffusers_config[name]!r}, which our UNet does "
                 f"not do; it needs {usual!r}"
             )
-
-
-_USUAL = {
-    "act_fn": "silu",
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "norm_eps": 1e-5,
-    "mid_block_scale_factor": 1,
-    "resnet_time_scale_shift": "default",
-    "downsample_padding": 1,
-    "center_input_sample": False,
-    "class_embed_type": None,
-    "addition_embed_type": None,
-    "time_embedding_type": "positional",
-    "dual_cross_attention": False,
-    "only_cross_attention": False,
-}
