@@ -71,7 +71,7 @@ def _model() -> ml_collections.ConfigDict:
     model.unet_depths = (1, 2, 2)
     model.unet_ratio = 3.0
     model.unet_attention_from = 1  # level; attention at 1/16 and 1/32
-    model.prediction = "x0"  # "v", "residual"; "eps" under stable_diffusion alone
+    model.prediction = "scaled_x0"  # or "x0", "v"; "eps" under stable_diffusion alone
     model.schedule = "cosine"  # or "stable_diffusion": the noise levels of its UNet
     model.schedule_shift = 1.0  # cosine alone; above 1: more signal at the same t
     model.sample_steps = 25  # DDIM steps of grids and of the export's default

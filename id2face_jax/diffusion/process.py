@@ -7,12 +7,11 @@ With x0 clean, eps ~ N(0, I), and alpha, sigma from `schedule`:
     (3)  x0  = alpha x_t - sigma v,   eps = sigma x_t + alpha v
     (4)  eps = (x_t - alpha x0) / sigma        undefined at t = 0
     (5)  x0  = (x_t - sigma eps) / alpha       undefined at t = 1
-    (6)  r   = x0 - alpha x_t = -sigma v       and the network sees alpha x_t
 
-alpha x_t is the best linear guess of x0 where channels have unit variance (Wiener), so
-under (6), "residual", the network corrects a guess that is right at t = 0, and at t = 1
-its input holds no noise to be ignored. In the first 500 steps of our model "v" and
-"residual", whose outputs carry x_t, still showed noise where "x0" showed smooth faces.
+Under "scaled_x0" the network predicts x0 and sees alpha x_t, the best linear guess of
+x0 where channels have unit variance (Wiener). At t = 1 its input then holds no noise
+that it must learn to ignore: it starts as a regression on the condition. From scratch
+our model came as far in 150 steps as under "x0" in 500; "v" still showed noise there.
 
 PREDICTIONS names the targets a configuration may choose. `eps` goes with `discrete`
 alone: under `schedule` the terminal SNR is zero, and eq. 5 has no value at the step
@@ -22,7 +21,7 @@ sampling starts from.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-PREDICTIONS = ("residual", "v", "x0", "eps")
+PREDICTIONS = ("scaled_x0", "x0", "v", "eps")
 
 
 def _expand(scale: Float[Array, " b"], like: Float[Array, "b ..."]) -> Array:
@@ -42,8 +41,8 @@ def mix(
 def network_input(
     prediction: str, xt: Float[Array, "b ..."], alpha: Float[Array, " b"]
 ) -> Float[Array, "b ..."]:
-    """What the network sees of x_t: alpha x_t for "residual" (6), else x_t itself."""
-    return _expand(alpha, xt) * xt if prediction == "residual" else xt
+    """What the network sees of x_t: alpha x_t for "scaled_x0", else x_t itself."""
+    return _expand(alpha, xt) * xt if prediction == "scaled_x0" else xt
 
 
 def target(
@@ -53,17 +52,16 @@ def target(
     alpha: Float[Array, " b"],
     sigma: Float[Array, " b"],
 ) -> Float[Array, "b ..."]:
-    """What the network must output for `prediction` (eq. 2 for "v", 6 for "residual").
+    """What the network must output for `prediction` (eq. 2 for "v").
 
     Raises ValueError for a prediction that is not in PREDICTIONS.
     """
-    if prediction == "x0":
+    if prediction in ("x0", "scaled_x0"):
         return x0
     if prediction == "eps":
         return eps
-    if prediction in ("v", "residual"):
-        v = _expand(alpha, x0) * eps - _expand(sigma, x0) * x0
-        return v if prediction == "v" else -_expand(sigma, x0) * v
+    if prediction == "v":
+        return _expand(alpha, x0) * eps - _expand(sigma, x0) * x0
     raise ValueError(f"prediction {prediction!r} is unknown; use one of {PREDICTIONS}")
 
 
@@ -74,14 +72,12 @@ def to_x0(
     alpha: Float[Array, " b"],
     sigma: Float[Array, " b"],
 ) -> Float[Array, "b ..."]:
-    """The clean image that a network output stands for (eqs. 3, 5 and 6).
+    """The clean image that a network output stands for (eqs. 3 and 5).
 
     Raises ValueError for a prediction that is not in PREDICTIONS.
     """
-    if prediction == "x0":
+    if prediction in ("x0", "scaled_x0"):
         return output
-    if prediction == "residual":
-        return output + _expand(alpha, xt) * xt
     if prediction == "eps":
         return (xt - _expand(sigma, xt) * output) / _expand(alpha, xt)
     if prediction == "v":
@@ -94,11 +90,11 @@ def v_weight(
 ) -> Float[Array, " b"]:
     """What turns a squared error of the network's output into one of v (eq. 3).
 
-    1 for "v" and, as is usual, for "eps". For the others 1 / sigma^2, at most `limit`:
+    1 for "v" and, as is usual, for "eps". For x0 it is 1 / sigma^2, at most `limit`:
     so weighted, a prediction of x0 learns the fine detail of small t (as in Li & He
     2025), and t = 0, where there is nothing left to predict, does not rule the batch.
     """
-    if prediction in ("x0", "residual"):
+    if prediction in ("x0", "scaled_x0"):
         return jnp.minimum(1.0 / jnp.maximum(jnp.square(sigma), 1e-6), limit)
     return jnp.ones_like(sigma)
 

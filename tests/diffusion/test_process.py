@@ -55,22 +55,24 @@ def test_v_keeps_its_meaning_at_pure_noise():
     np.testing.assert_allclose(v, -x0, atol=1e-6)
 
 
-def test_the_residual_network_sees_no_noise_at_the_end(mixed):
-    """At t = 1 its input and its linear guess are zero, and the target is x0."""
+def test_the_scaled_network_sees_no_noise_at_the_end_and_the_image_at_the_start(mixed):
     x0, eps, *_ = mixed
-    alpha, sigma = schedule.alpha_sigma(jnp.ones(5))
+    for time, sees in ((jnp.ones(5), 0.0), (jnp.zeros(5), x0)):
+        alpha, sigma = schedule.alpha_sigma(time)
+        xt = process.mix(x0, eps, alpha, sigma)
+        seen = process.network_input("scaled_x0", xt, alpha)
+        np.testing.assert_allclose(seen, sees, atol=1e-6)
+
+
+def test_the_scaled_input_is_the_best_linear_guess():
+    """Among all multiples of x_t, for unit variance: the error is least at alpha."""
+    x0, eps = normal(5, 50_000), normal(5, 50_000, seed=1)
+    alpha, sigma = schedule.alpha_sigma(jnp.linspace(0.1, 0.9, 5))
     xt = process.mix(x0, eps, alpha, sigma)
-    seen = process.network_input("residual", xt, alpha)
-    np.testing.assert_allclose(seen, 0.0, atol=1e-6)
-    target = process.target("residual", x0, eps, alpha, sigma)
-    np.testing.assert_allclose(target, x0, atol=1e-6)
-
-
-def test_the_residual_is_what_the_linear_guess_lacks(mixed):
-    x0, eps, xt, alpha, sigma = mixed
-    guess = process.network_input("residual", xt, alpha)
-    target = process.target("residual", x0, eps, alpha, sigma)
-    np.testing.assert_allclose(guess + target, x0, atol=1e-5)
+    guess = process.network_input("scaled_x0", xt, alpha)
+    error = jnp.mean((guess - x0) ** 2, axis=1)
+    for factor in (0.8, 1.2):
+        assert jnp.all(error < jnp.mean((factor * guess - x0) ** 2, axis=1))
 
 
 @pytest.mark.parametrize("kind", ["v", "x0", "eps"])
@@ -79,7 +81,7 @@ def test_all_other_networks_see_the_noisy_image(mixed, kind):
     np.testing.assert_array_equal(process.network_input(kind, xt, alpha), xt)
 
 
-@pytest.mark.parametrize("kind", ["residual", "v", "x0"])
+@pytest.mark.parametrize("kind", ["scaled_x0", "v", "x0"])
 def test_weighted_errors_of_all_predictions_are_those_of_v(mixed, kind):
     x0, eps, xt, alpha, sigma = mixed
     output = process.target(kind, x0, eps, alpha, sigma)
