@@ -13,6 +13,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -81,21 +82,31 @@ def read(path: str | os.PathLike) -> Photo:
     """
     name = pathlib.Path(path).name
     try:
-        if _is_heif(path):
+        file = open(path, "rb")
+    except FileNotFoundError:
+        raise ValueError(f"{name} is not there") from None
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error}") from error
+    with file:
+        return read_stream(file, name)
+
+
+def read_stream(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
+    """As `read`, of a file that is open or in memory; `name` is for the errors."""
+    try:
+        if _is_heif(file):
             _need_heif(name)
-        with _size_limit(), PIL.Image.open(path) as image:
-            return decode(image)
+        with _size_limit(max_pixels), PIL.Image.open(file) as image:
+            return decode(image, max_pixels)
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ValueError(
-            f"{name} has more than {MAX_PIXELS / 1e6:.0f} million pixels; make it "
+            f"{name} has more than {max_pixels / 1e6:.0f} million pixels; make it "
             "smaller"
         ) from None
     except PIL.UnidentifiedImageError:
-        empty = os.path.getsize(path) == 0
+        empty = file.seek(0, io.SEEK_END) == 0
         reason = "is empty" if empty else "is not a picture that can be read"
         raise ValueError(f"{name} {reason}") from None
-    except FileNotFoundError:
-        raise ValueError(f"{name} is not there") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
@@ -103,7 +114,7 @@ def read(path: str | os.PathLike) -> Photo:
         raise ValueError(f"{name} cannot be read: {error}") from error
 
 
-def decode(image: PIL.Image.Image) -> Photo:
+def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
     """A PIL image as a `Photo`."""
     if getattr(image, "is_animated", False) and image.format != "MPO":
         # MPO: a photo with a second view of it, which is dropped.
@@ -112,9 +123,9 @@ def decode(image: PIL.Image.Image) -> Photo:
             "it a video"
         )
     width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ValueError(
-            f"it has {width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million "
+            f"it has {width} x {height} pixels; at most {max_pixels / 1e6:.0f} million "
             f"and {MAX_SIDE} on a side can be worked on"
         )
     profile, exif = image.info.get("icc_profile"), image.getexif()
@@ -206,10 +217,10 @@ def output_format(suffix: str) -> str:
 
 
 @contextlib.contextmanager
-def _size_limit() -> Iterator[None]:
+def _size_limit(max_pixels: int) -> Iterator[None]:
     """Pillow's own guard against bombs, as an error and at our limit."""
     before = PIL.Image.MAX_IMAGE_PIXELS
-    PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    PIL.Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with warnings.catch_warnings():
             # Damaged EXIF and such: the picture still counts. A bomb does not.
@@ -220,10 +231,10 @@ def _size_limit() -> Iterator[None]:
         PIL.Image.MAX_IMAGE_PIXELS = before
 
 
-def _is_heif(path: str | os.PathLike) -> bool:
+def _is_heif(file: BinaryIO) -> bool:
     # By content: phones send such files with the suffix .jpg.
-    with open(path, "rb") as file:
-        header = file.read(12)
+    header = file.read(12)
+    file.seek(0)
     return header[4:8] == b"ftyp" and header[8:11] in (b"hei", b"hev", b"mif", b"msf")
 
 
