@@ -66,6 +66,7 @@ def _model() -> ml_collections.ConfigDict:
     model.attribute_stride = 2  # latent cells to a cell of that grid, on each axis
     model.attribute_dim = 192
     model.attribute_depth = 2
+    model.leak_probe_dim = 512  # width of the adversary that reads identity from them
     model.condition_dim = 128
     model.unet_dims = (128, 256, 384)  # at 1/8, 1/16 and 1/32 of the image
     model.unet_depths = (1, 2, 2)
@@ -90,6 +91,8 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_alignment = 0.01
     loss.attribute_alignment = 0.1
     loss.attribute_kl = 5e-5  # a nat; 3e-4 silenced the attributes within 300 steps
+    loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
+    loss.identity_leak = 0.3  # against what the adversary reads; 0: it only measures
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # Every n-th photo is recomposed with a sampled identity, which a frozen recogniser
     # judges; 0 = never. It costs a decoder and a recogniser pass for those photos.

@@ -21,6 +21,7 @@ def get_config():
     config.model.identity_hidden_dim = 16
     config.model.attribute_dim = 16
     config.model.attribute_depth = 1
+    config.model.leak_probe_dim = 32
     config.model.condition_dim = 16
     config.model.unet_dims = (16, 32)
     config.model.unet_depths = (1, 1)

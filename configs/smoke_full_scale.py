@@ -26,6 +26,7 @@ def get_config():
     config.model.attribute_stride = 2
     config.model.attribute_dim = 16
     config.model.attribute_depth = 1
+    config.model.leak_probe_dim = 32
     config.model.condition_dim = 16
     config.model.unet_dims = (8, 16)
     config.model.unet_depths = (1, 1)

@@ -67,6 +67,7 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         attribute_dim=model.attribute_dim,
         attribute_depth=model.attribute_depth,
         attribute_stride=model.attribute_stride,
+        leak_probe_dim=model.leak_probe_dim,
         condition_dim=model.condition_dim,
         unet=_make_unet(config),
         dtype=jnp.dtype(config.train.dtype),

@@ -11,12 +11,14 @@ VAE, bidirectional latent alignment: abstract); every formula is ours. For a pai
     (5)  identity align. KL(q_a | q_b) + KL(q_b | q_a), on real pairs
     (6)  attribute align alpha^2 |mu_a(x0_hat) - mu_a(z)*|^2, both directions
     (7)  attribute KL    sum KL(q(a|z) | N(0,1))
+    (8)  leak probe      1 - <P(mu*), f>                   trains the adversary P alone
+    (9)  identity leak   max(<P*(mu), f>, 0)               trains the encoder against it
 
 and for a row recomposed with a stranger's identity g instead, orthogonal to f, with
 F the frozen recogniser on the composited estimate of x0 (training only):
 
-    (8)  cross identity  1 - <F(x0_hat), g>
-    (9)  cross source    max(<F(x0_hat), f>, 0)
+    (10)  cross identity  1 - <F(x0_hat), g>
+    (11)  cross source    max(<F(x0_hat), f>, 0)
 """
 
 import jax
@@ -43,14 +45,14 @@ def masked_error(
 def cosine_distance(
     f_hat: Float[Array, "b d"], f: Float[Array, "b d"]
 ) -> Float[Array, " b"]:
-    """1 - <f_hat, f> of unit vectors (2, 4)."""
+    """1 - <f_hat, f> of unit vectors (2, 4, 8, 10)."""
     return 1.0 - jnp.sum(f_hat * f, axis=-1)
 
 
 def likeness(
     seen: Float[Array, "b d"], source: Float[Array, "b d"]
 ) -> Float[Array, ""]:
-    """How much of the source is still seen; unlike is enough (9)."""
+    """How much of the source is still seen; unlike is enough (9, 11)."""
     return jnp.mean(jax.nn.relu(jnp.sum(seen * source, axis=-1)))
 
 

@@ -159,7 +159,7 @@ class RecompositionObjective:
         }
 
     def _recomposition_terms(self, params, side, plan, z, zm, mask):
-        """Terms 1, 6 and 7, and the estimate of x0 of every row."""
+        """Terms 1 and 6 to 9, and the estimate of x0 of every row."""
         config, draws, t = self.config, side.draws, plan["t"]
         model, apply = make_model(config), {"params": params}
         mu, logvar = model.apply(apply, z, method="encode_attributes")
@@ -181,10 +181,23 @@ class RecompositionObjective:
                 mu_again, mu, jnp.square(alpha)
             ),
             "attribute_kl": losses.attribute_kl(mu, logvar),
-        }, x0
+        } | self._leak_terms(params, mu, side.embeddings), x0
+
+    def _leak_terms(self, params, mu, embeddings):
+        """Terms 8 and 9: the adversary's, and the encoder's against it."""
+        model, still = make_model(self.config), jax.lax.stop_gradient
+
+        def read(params, mu):
+            return model.apply({"params": params}, mu, method="probe_identity")
+
+        guess = read(params, still(mu))
+        return {
+            "leak_probe": jnp.mean(losses.cosine_distance(guess, embeddings)),
+            "identity_leak": losses.likeness(read(still(params), mu), embeddings),
+        }
 
     def _cross_terms(self, frozen, side, plan, x0):
-        """Terms 8 and 9: who the recogniser sees in the rows with a stranger."""
+        """Terms 10 and 11: who the recogniser sees in the rows with a stranger."""
 
         def rows(x):
             return x[:: self.config.loss.cross_every]

@@ -13,6 +13,17 @@ from id2face_jax.data import pipeline
 from tests.draws import random_like
 
 TASKS = steps.TASKS
+TERMS = (
+    "recomposition",
+    "identity_reconstruction",
+    "identity_kl",
+    "identity_consistency",
+    "identity_alignment",
+    "attribute_alignment",
+    "attribute_kl",
+    "leak_probe",
+    "identity_leak",
+)
 
 
 def _config(task, **changes):
@@ -100,9 +111,34 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
     _, seen = _run("id2face", 1)
     weights, metrics = _config("id2face").loss, seen[0]
     terms = [name for name in metrics if name in weights]
-    assert len(terms) == 7
+    assert sorted(terms) == sorted(TERMS)
     total = sum(weights[name] * metrics[name] for name in terms)
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+
+
+def _gradient(**weights):
+    """Of the loss whose only terms are those given."""
+    config = _config("id2face")
+    config.loss.update(dict.fromkeys(TERMS, 0.0) | weights)
+    objective, state = objectives.RecompositionObjective(config), _start("id2face")
+    draws = objective.draw(jax.random.key(0), _batch())
+
+    def loss(params):
+        return objective.loss(params, state.frozen, _batch(), draws)[0]
+
+    return jax.device_get(jax.jit(jax.grad(loss))(state.params))
+
+
+def test_the_adversary_seeks_and_the_encoder_hides():
+    """Each side of the game moves its own networks alone, and in its own favour."""
+    seek, hide = _gradient(leak_probe=1.0), _gradient(identity_leak=1.0)
+    for name in seek:
+        assert _is_zero(seek[name]) == (name != "leak_probe"), name
+        assert _is_zero(hide[name]) == (name != "attribute_encoder"), name
+
+
+def _is_zero(tree):
+    return not any(np.any(x) for x in jax.tree.leaves(tree))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,7 +1,7 @@
 """ID2Face assembled: identity VAE, attribute encoder, recomposer, UNet.
 
 Everything that trains in the diffusion stage stands here, under the names
-`identity_vae`, `attribute_encoder`, `recomposer` and `unet`. The autoencoder is
+`identity_vae`, `attribute_encoder`, `leak_probe`, `recomposer` and `unet`. The autoencoder is
 trained before and stays outside, frozen. The module works on autoencoder latents.
 """
 
@@ -11,7 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from id2face_jax.models.identity_vae import IdentityVAE
-from id2face_jax.models.recomposer import AttributeEncoder, Condition, Recomposer
+from id2face_jax.models.recomposer import (
+    AttributeEncoder,
+    Condition,
+    LeakProbe,
+    Recomposer,
+)
 
 
 class ID2Face(nn.Module):
@@ -26,6 +31,7 @@ class ID2Face(nn.Module):
     attribute_channels: int
     attribute_dim: int
     attribute_depth: int
+    leak_probe_dim: int
     condition_dim: int
     attribute_stride: int
     unet: nn.Module
@@ -45,6 +51,9 @@ class ID2Face(nn.Module):
             stride=self.attribute_stride,
             dtype=self.dtype,
         )
+        self.leak_probe = LeakProbe(
+            self.embedding_dim, self.leak_probe_dim, dtype=self.dtype
+        )
         self.recomposer = Recomposer(self.condition_dim, dtype=self.dtype)
 
     def encode_identity(self, f: Float[Array, "b d"]):
@@ -58,6 +67,10 @@ class ID2Face(nn.Module):
     def encode_attributes(self, z: Float[Array, "b h h c"]):
         """(mu, logvar) of the attribute latent, on the coarse grid."""
         return self.attribute_encoder(z)
+
+    def probe_identity(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
+        """What an adversary reads of the identity from attributes: unit embeddings."""
+        return self.leak_probe(mu)
 
     def recompose(
         self,
@@ -83,5 +96,6 @@ class ID2Face(nn.Module):
         """One pass through every part, for initialisation."""
         mu, _ = self.encode_identity(f)
         a, _ = self.encode_attributes(z)
+        self.probe_identity(a)
         condition = self.recompose(self.decode_identity(mu), a, jnp.ones(f.shape[0]))
         return self.denoise(z, zm, mask, t, condition)

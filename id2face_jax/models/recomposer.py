@@ -8,6 +8,10 @@ expensive to repeat.
 
     (1)  q(a | z) = N(mu(z), diag exp(logvar(z))) on a grid coarser than the latent's
     (2)  condition = (identity vector c_u(f_hat), attribute map c_a(a))
+
+A noisy bottleneck alone keeps what helps to denoise, and a face helps. So an adversary
+reads the identity out of a while both train (Ganin et al. 2016): what it can read, the
+encoder learns to leave out, and the UNet has to take it from the identity it is given.
 """
 
 import jax.numpy as jnp
@@ -16,7 +20,8 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from id2face_jax.models.layers import MixBlock, rms_norm, space_to_depth
+from id2face_jax.models.identity_vae import unit
+from id2face_jax.models.layers import Mlp, MixBlock, rms_norm, space_to_depth
 
 
 @struct.dataclass
@@ -50,6 +55,26 @@ class AttributeEncoder(nn.Module):
         out = nn.Dense(2 * self.channels, name="to_latent")(rms_norm(h))
         mu, logvar = jnp.split(out.astype(jnp.float32), 2, axis=-1)
         return mu, jnp.clip(logvar, -8.0, 4.0)
+
+
+class LeakProbe(nn.Module):
+    """Guesses the identity embedding from the attribute latent's mean: the adversary.
+
+    Args:
+      embedding_dim: length of the recogniser's embedding.
+      dim: width.
+    """
+
+    embedding_dim: int
+    dim: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
+        """Unit embeddings."""
+        h = nn.Dense(self.dim, dtype=self.dtype, name="in")(mu.reshape(len(mu), -1))
+        h = h + Mlp(2.0, dtype=self.dtype, name="mlp")(rms_norm(h))
+        return unit(nn.Dense(self.embedding_dim, name="out")(h))
 
 
 class Recomposer(nn.Module):

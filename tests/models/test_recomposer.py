@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from id2face_jax.models.recomposer import AttributeEncoder, Recomposer
+from id2face_jax.models.recomposer import AttributeEncoder, LeakProbe, Recomposer
 from tests.draws import normal, random_params
 
 ENCODER = AttributeEncoder(channels=4, dim=16, depth=1)
@@ -36,6 +36,17 @@ def test_attributes_follow_the_place_of_a_change():
     change = jnp.abs(apply(z.at[0, 0, 0].add(1.0)) - apply(z)).max(-1)[0]
     assert change[0, 0] > 1e-3
     assert change[3, 3] == 0.0  # out of a 3x3 kernel's reach
+
+
+def test_the_adversary_reads_every_place_and_answers_with_an_embedding():
+    mu, probe = normal(2, 4, 4, 3), LeakProbe(embedding_dim=8, dim=16)
+    params = random_params(probe, mu)
+    read = jax.jit(lambda mu: probe.apply(params, mu))
+    np.testing.assert_allclose(np.linalg.norm(read(mu), axis=-1), 1.0, rtol=1e-5)
+    for place in ((0, 0), (3, 3)):
+        changed = read(mu.at[(0, *place)].add(1.0)) - read(mu)
+        assert np.abs(changed[0]).max() > 1e-4
+        np.testing.assert_array_equal(changed[1], 0.0)
 
 
 def test_a_row_without_identity_does_not_know_it(recompose):
