@@ -1,4 +1,4 @@
-"""Pictures in, anonymized pictures out: the Python API.
+"""Pictures in, anonymized pictures out: the Python API (docs/python.md shows it).
 
 For each picture: find the faces; up to `max_attempts` times generate those that are
 not hidden yet (of a batch of pictures at once), paste, and verify every face after the
@@ -30,6 +30,8 @@ from id2face_jax.anonymize.subject import Face, Picture
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.embed import Recognizer, make_recognizer
 
+# A picture: RGB pixels (h, w, 3) uint8, a PIL image, or a file.
+Image = np.ndarray | PIL.Image.Image | str | os.PathLike
 # Both get the faces of one picture, largest first.
 Namer = Callable[[Sequence[Face]], Sequence[str | None]]  # whose faces they are
 Chooser = Callable[[Sequence[Face]], Sequence[bool]]  # which ones to change
@@ -57,7 +59,10 @@ class Result:
 
 
 class Anonymizer:
-    """Callable: `anonymizer(image)` gives a `Result`. Models are loaded once."""
+    """Callable: `anonymizer(image)` gives a `Result`. Models are loaded once.
+
+    Not for several threads at a time: the networks below it are not.
+    """
 
     def __init__(
         self,
@@ -111,9 +116,18 @@ class Anonymizer:
         recognizers = [make_recognizer(name) for name in names]
         return cls(generator, recognizers, CenterFaceDetector(), settings)
 
+    def with_settings(self, **changes) -> "Anonymizer":
+        """The same loaded models under other settings: `with_settings(seed=1)`.
+
+        changes: fields of `Settings`; all others stay as they are.
+        """
+        tools = self.tools
+        settings = dataclasses.replace(tools.settings, **changes)
+        return Anonymizer(tools.generator, tools.recognizers, tools.detector, settings)
+
     def __call__(
         self,
-        image: UInt8[np.ndarray, "h w 3"] | PIL.Image.Image | str | os.PathLike,
+        image: Image,
         *,
         aligned: bool = False,
         namer: Namer | None = None,
@@ -122,21 +136,22 @@ class Anonymizer:
         """Anonymizes one picture.
 
         Args:
-          image: RGB pixels, a PIL image or a file; their orientation is applied.
+          image: RGB pixels (h, w, 3) uint8, a PIL image or a file; the orientation of
+            the latter two is applied. Transparency is not part of the result.
           aligned: the picture is an aligned crop (see `faces.align`): there is a face
             at the template's points, whatever the detector says.
           namer: whose faces they are, for keyed identities.
           chooser: which faces to change; None is all.
+
+        Raises ValueError, naming what is wrong, for what is no such picture.
         """
-        if not isinstance(image, np.ndarray):
-            image = images.to_pixels(image)
         return self.anonymize_all(
             [image], aligned=aligned, namers=[namer], choosers=[chooser]
         )[0]
 
     def anonymize_all(
         self,
-        pictures: Sequence[UInt8[np.ndarray, "_h _w 3"]],
+        pictures: Sequence[Image],
         *,
         aligned: bool = False,
         namers: Sequence[Namer | None] | None = None,
@@ -144,9 +159,14 @@ class Anonymizer:
     ) -> list[Result]:
         """One result a picture; a result does not depend on the other pictures.
 
-        Args as in `__call__`, with a namer and a chooser for each picture.
+        The faces of all of them share the generator's batches, and all stay in memory:
+        give a large folder in parts. Args as in `__call__`, with a namer and a chooser
+        for each picture.
         """
-        work = [rounds.open_picture(self.tools, image, aligned) for image in pictures]
+        work = [
+            rounds.open_picture(self.tools, _pixels(image), aligned)
+            for image in pictures
+        ]
         rounds.prepare(self.tools, [(picture, picture.faces) for picture in work])
         nobody = [None] * len(work)
         for picture, namer, chooser in zip(
@@ -155,6 +175,19 @@ class Anonymizer:
             _choose(picture, namer, chooser)
         rounds.finish(self.tools, work)
         return [_result(picture) for picture in work]
+
+
+def _pixels(image: Image) -> UInt8[np.ndarray, "h w 3"]:
+    if not isinstance(image, np.ndarray):
+        return images.to_pixels(image)
+    good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not good or not image.size:
+        raise ValueError(
+            f"the picture is an array of {image.dtype} and shape {image.shape}; use "
+            "RGB pixels, uint8 and (height, width, 3), or a PIL image or a file"
+        )
+    # Views such as `bgr[..., ::-1]`: OpenCV takes no negative strides.
+    return np.ascontiguousarray(image)
 
 
 def _choose(picture: Picture, namer: Namer | None, chooser: Chooser | None) -> None:

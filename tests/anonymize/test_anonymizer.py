@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import PIL.Image
 import pytest
 import skimage.data
 
@@ -134,6 +135,46 @@ def test_results_depend_on_no_other_picture_and_no_order(detector):
         np.testing.assert_array_equal(one.image, other.image)
     alone = anonymizer(pictures[1]).image
     np.testing.assert_array_equal(together[1].image, alone)
+
+
+def test_array_view_pil_image_and_file_are_one_picture(detector, tmp_path):
+    PIL.Image.fromarray(PORTRAIT).save(tmp_path / "a.png")
+    bgr = np.ascontiguousarray(PORTRAIT[..., ::-1])
+    pictures = [
+        PORTRAIT,
+        bgr[..., ::-1],
+        PIL.Image.fromarray(PORTRAIT),
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+    ]
+    first, *others = make(detector, planted.other_face).anonymize_all(pictures)
+    assert first.state == "anonymized"
+    for other in others:
+        np.testing.assert_array_equal(other.image, first.image)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        PORTRAIT[..., 0],
+        PORTRAIT / 255.0,
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+    ids=["grey", "float", "four channels", "empty"],
+)
+def test_arrays_that_are_no_rgb_picture_are_errors(detector, wrong):
+    with pytest.raises(ValueError, match="use RGB pixels"):
+        make(detector, planted.other_face)(wrong)
+
+
+def test_other_settings_take_the_same_models(detector):
+    anonymizer = make(detector, planted.other_face, strength=100.0)
+    other = anonymizer.with_settings(seed=2)
+    assert other.tools.generator is anonymizer.tools.generator
+    assert other.tools.settings == Settings(seed=2, strength=100.0)
+    expected = make(detector, planted.other_face, seed=2, strength=100.0)
+    np.testing.assert_array_equal(other(PORTRAIT).image, expected(PORTRAIT).image)
 
 
 def test_seed_changes_the_face(detector):
