@@ -1,92 +1,230 @@
-"""A run over files: read, anonymize in batches, write, record.
+"""A run over files: each is worked on, recorded, and put in place, or refused.
 
-Owns what happens to each file, whatever it holds: its result is written whole, and
-recorded, or it is refused with a reason, and the run goes on. Memory is bounded by one
-batch. Leaves which files there are to `inputs`, the record to `ledger`, and the faces
-to `anonymizer`.
+A `Worker` turns jobs into part files and products; `settle` records a product and moves
+its part into place. So results may be made by any number of workers, also on other
+machines and more than once, and still each is written once and whole. Owns both, and
+the run in one process. Leaves which files there are to `inputs`, the record to
+`ledger`, pictures to `pictures`, and faces to `anonymizer`.
 """
 
 import dataclasses
 import json
+import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-import av
-import cv2
-import numpy as np
 import tqdm
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from id2face_jax.anonymize import (
-    images,
-    metadata,
-    preview,
-    report,
-    video,
-    video_files,
-)
-from id2face_jax.anonymize.anonymizer import Anonymizer, Chooser, Namer, Result
-from id2face_jax.anonymize.images import Photo
+from id2face_jax.anonymize import archives, pictures, report, video, video_files
+from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.inputs import Job
 from id2face_jax.anonymize.ledger import (
     Ledger,
     hash_of,
     hash_of_file,
-    part_of,
-    write_atomically,
+    part_path,
+    write_part,
 )
-from id2face_jax.anonymize.video import Wishes
-
-ON_NO_FACE = ("copy", "refuse", "skip")
-# A batch ends at this many pixels, however few pictures that is: 300 MB in work.
-_MAX_BATCH_PIXELS = 40_000_000
-# What a file can make the libraries below raise; anything else is our own fault.
-_PICTURE_ERRORS = (
-    *(ValueError, OSError, MemoryError, RuntimeError, cv2.error),
-    *(av.error.FFmpegError, ort_errors.Fail, ort_errors.RuntimeException),
-)
+from id2face_jax.anonymize.pictures import Choices, Item, People
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
-    """What a user chooses about files.
+class Product:
+    """What a worker made of a job.
 
     Attributes:
-      on_no_face: "copy" writes a picture without faces, re-encoded; "refuse" counts it
-        as refused; "skip" writes nothing.
-      metadata: see the module `metadata`.
-      overwrite: redo results that are there.
-      aligned: pictures are aligned crops.
-      dry_run: draw the faces found, each blurred, instead of anonymizing.
-      batch_size: pictures in work at once.
-      video: what is chosen about videos.
+      records: of the file, or of each picture in an archive, whose "output" is then
+        the member's name.
+      sha256: of the part file; None if there is nothing to put in place.
+      dropped: samples that an archive has lost; None for other files.
     """
 
-    on_no_face: str = "refuse"
-    metadata: str = "strip"
-    overwrite: bool = False
-    aligned: bool = False
-    dry_run: bool = False
-    batch_size: int = 16
-    video: Wishes = Wishes()
-
-    def __post_init__(self):
-        metadata.check_policy(self.metadata)
-        if self.on_no_face not in ON_NO_FACE:
-            raise ValueError(
-                f"on_no_face is {self.on_no_face!r}; use one of {', '.join(ON_NO_FACE)}"
-            )
-        if self.batch_size < 1:
-            raise ValueError(f"batch size is {self.batch_size}; use 1 or more")
+    records: list[dict]
+    sha256: str | None = None
+    dropped: list[str] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class People:
-    """Whose faces, and which: a namer for each file, and one chooser."""
+class Worker:
+    """Callable: jobs in, their products out. Writes nothing but part files.
 
-    namer: Callable[[pathlib.Path], Namer | None] = lambda source: None
-    chooser: Chooser | None = None
+    Attributes:
+      made_with: models and settings, as the report lists them.
+      run_id: the name of `made_with`.
+    """
+
+    def __init__(self, anonymizer: Anonymizer, choices: Choices, people: People):
+        self._anonymizer, self._choices, self._people = anonymizer, choices, people
+        settings = dataclasses.asdict(choices)
+        self.made_with = report.run_record(anonymizer.tools, **settings)
+        content = json.dumps(self.made_with, sort_keys=True)
+        self.run_id = hash_of(content.encode())[:12]
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Product]:
+        """The product of each job, in order; pictures are worked on together."""
+        if len(jobs) == 1 and is_large(jobs[0]):
+            yield self._large(jobs[0])
+        else:
+            yield from self._pictures(jobs)
+
+    def _pictures(self, jobs: Sequence[Job]) -> Iterator[Product]:
+        items = [
+            Item(job.source, job.output.suffix, job.read_picture, job.size)
+            for job in jobs
+        ]
+        results = pictures.results(self._anonymizer, items, self._choices, self._people)
+        for job, (record, content) in zip(jobs, results, strict=True):
+            record |= {"input": str(job.source), "run": self.run_id}
+            try:
+                if content is not None:
+                    write_part(job.output, content)
+            except OSError as error:
+                record |= pictures.refused(error)
+            yield Product([record], record["output_sha256"])
+
+    def _large(self, job: Job) -> Product:
+        start = time.perf_counter()
+        make = self._video if is_video(job) else self._archive
+        try:
+            if self._choices.dry_run or job.output.suffix.lower() not in _LARGE:
+                raise ValueError(
+                    f"a video becomes a video, {' '.join(video_files.SUFFIXES)}, an "
+                    "archive an archive, and a dry run shows photos alone"
+                )
+            part = part_path(job.output)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            product = make(job, part)
+        except pictures.ERRORS as error:
+            record = pictures.blank_record() | pictures.refused(error)
+            product = Product([record], dropped=None if is_video(job) else [])
+        seconds = round(time.perf_counter() - start, 3)
+        for record in product.records:
+            record |= {"input": str(job.source), "run": self.run_id}
+            record["seconds"] = record["seconds"] or seconds
+        return product
+
+    def _video(self, job: Job, part: pathlib.Path) -> Product:
+        tally, flicker, remark = video.anonymize(
+            self._anonymizer.tools,
+            job.source,
+            part,
+            job.output.suffix.lower(),
+            self._choices.video,
+            namer=self._people.namer(job.source),
+            chooser=self._people.chooser,
+        )
+        record = pictures.blank_record()
+        record |= {"state": tally.state, "faces": tally.records()}
+        record |= {"flicker": flicker, "frames": tally.num_frames, "message": remark}
+        if pictures.is_without_result(record, self._choices):
+            return Product([record])
+        record["output_sha256"] = _synced_hash(part)
+        return Product([record], record["output_sha256"])
+
+    def _archive(self, job: Job, part: pathlib.Path) -> Product:
+        records, dropped, num_written = archives.anonymize(
+            self._anonymizer, job.source, part, self._choices, self._people
+        )
+        return Product(records, _synced_hash(part) if num_written else None, dropped)
+
+
+_LARGE = (*video_files.SUFFIXES, *archives.SUFFIXES)
+
+
+def _synced_hash(part: pathlib.Path) -> str:
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    return hash_of_file(part)
+
+
+def is_video(job: Job) -> bool:
+    """Whether the input is a video, by its suffix."""
+    return job.source.suffix.lower() in video_files.SUFFIXES
+
+
+def is_large(job: Job) -> bool:
+    """Whether the input is worked on alone: a video or an archive, by its suffix."""
+    return job.source.suffix.lower() in _LARGE
+
+
+def groups(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+    """Jobs as a worker takes them: pictures by `size`, then each large file alone."""
+    jobs = list(jobs)
+    small = [job for job in jobs if not is_large(job)]
+    yield from (small[i : i + size] for i in range(0, len(small), size))
+    yield from ([job] for job in jobs if is_large(job))
+
+
+def begin(
+    jobs: Sequence[Job], book: Ledger, choices: Choices
+) -> tuple[list[Job], list[dict]]:
+    """The jobs that are left to do, and the records of those that are not.
+
+    Those are done already, or refused at once.
+    """
+    todo, records = [], []
+    for job in jobs:
+        try:
+            if _is_done(job, book, choices):
+                records += book.records_of(job.output)
+                continue
+            _check(job, book, choices)
+        except (ValueError, OSError) as error:
+            records += settle(job, refusal(job, error), book)
+        else:
+            todo.append(job)
+    return todo, records
+
+
+def _is_done(job: Job, book: Ledger, choices: Choices) -> bool:
+    if choices.overwrite or job.error or not job.source.is_file():
+        return False
+    return book.is_done(job.source, job.output)
+
+
+def _check(job: Job, book: Ledger, choices: Choices) -> None:
+    """Raises ValueError if the job cannot be begun."""
+    if job.error:
+        raise ValueError(f"{job.source.name} {job.error}")
+    book.check_replaceable(job.output, choices.overwrite)
+
+
+def refusal(job: Job, error: Exception, run_id: str = "") -> Product:
+    """The product of a job that no worker could or should do."""
+    record = pictures.blank_record() | pictures.refused(error)
+    return Product([record | {"input": str(job.source), "run": run_id}])
+
+
+def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
+    """Records a product and puts its result in place; returns the records."""
+    output = None if job.error else book.relative(job.output)
+    records = [_placed(record, output) for record in product.records]
+    archive = None
+    if product.dropped is not None:
+        archive = {"input": str(job.source), "output": output}
+        archive |= {"output_sha256": product.sha256, "dropped": product.dropped}
+    if product.sha256 is None:
+        if not job.error:
+            book.remove(job.output)
+            part_path(job.output).unlink(missing_ok=True)
+        book.add(records, archive)
+        return records
+    book.add(records, archive)
+    try:
+        os.replace(part_path(job.output), job.output)
+    except OSError as error:
+        dropped = None if archive is None else []
+        lost = dataclasses.replace(
+            refusal(job, error, records[0]["run"]), dropped=dropped
+        )
+        return settle(job, lost, book)
+    return records
+
+
+def _placed(record: dict, output: str | None) -> dict:
+    """The record with its output as the report names it."""
+    member = record.get("output")
+    return record | {"output": f"{output}/{member}" if member else output}
 
 
 def run(
@@ -101,217 +239,13 @@ def run(
 
     quiet: no progress bar on stderr.
     """
-    record = report.run_record(anonymizer.tools, **dataclasses.asdict(choices))
-    run_id = hash_of(json.dumps(record, sort_keys=True).encode())[:12]
-    book.add_run(run_id, record)
-    done = {job for job in jobs if _is_done(job, book, choices)}
-    todo = [job for job in jobs if job not in done]
-    records = [book.records[book.relative(job.output)] for job in jobs if job in done]
-    with tqdm.tqdm(
-        total=len(jobs), initial=len(done), unit="file", disable=quiet
-    ) as bar:
-        for batch in _batches([j for j in todo if not is_video(j)], book, choices):
-            records += _work(anonymizer, batch, book, choices, people, run_id)
-            bar.update(len(batch))
-        for job in filter(is_video, todo):
-            records.append(_work_video(anonymizer, job, book, choices, people, run_id))
-            bar.update()
+    worker = Worker(anonymizer, choices, people)
+    book.add_run(worker.run_id, worker.made_with)
+    todo, records = begin(jobs, book, choices)
+    done = len(jobs) - len(todo)
+    with tqdm.tqdm(total=len(jobs), initial=done, unit="file", disable=quiet) as bar:
+        for group in groups(todo, choices.batch_size):
+            for job, product in zip(group, worker(group), strict=True):
+                records += settle(job, product, book)
+                bar.update()
     return records
-
-
-def is_video(job: Job) -> bool:
-    """Whether the input is a video, by its suffix."""
-    return job.source.suffix.lower() in video_files.SUFFIXES
-
-
-def _is_done(job: Job, book: Ledger, choices: Choices) -> bool:
-    if choices.overwrite or job.error or not job.source.is_file():
-        return False
-    return book.is_done(job.source, job.output)
-
-
-def _batches(
-    jobs: Iterable[Job], book: Ledger, choices: Choices
-) -> Iterator[list[tuple[Job, Photo | Exception]]]:
-    """Jobs with their pictures, or with what went wrong as they were read."""
-    batch, num_pixels = [], 0
-    for job in jobs:
-        try:
-            _check(job, book, choices)
-            images.output_format(job.output.suffix)
-            photo = images.read(job.source)
-            num_pixels += photo.pixels.size // 3
-        except _PICTURE_ERRORS as error:
-            photo = error
-        batch.append((job, photo))
-        if len(batch) == choices.batch_size or num_pixels > _MAX_BATCH_PIXELS:
-            yield batch
-            batch, num_pixels = [], 0
-    if batch:
-        yield batch
-
-
-def _check(job: Job, book: Ledger, choices: Choices) -> None:
-    """Raises ValueError if the job cannot be begun."""
-    if job.error:
-        raise ValueError(f"{job.source.name} {job.error}")
-    exists = job.output.exists() and not book.owns(job.output)
-    if exists and not choices.overwrite:
-        raise ValueError(
-            f"{job.output} exists and is no result of id2face; --overwrite would "
-            "replace it"
-        )
-
-
-def _record(job: Job, book: Ledger, run_id: str) -> dict:
-    """A file's record before anything is known."""
-    return {
-        "input": str(job.source),
-        "output": None if job.error else book.relative(job.output),
-        "state": "refused",
-        "message": "",
-        "faces": [],
-        "output_sha256": None,
-        "seconds": 0.0,
-        "run": run_id,
-    }
-
-
-def _refuse(job: Job, record: dict, error: Exception, book: Ledger) -> None:
-    """Records why a file has no result."""
-    record |= {"state": "refused", "output_sha256": None}
-    record["message"] = " ".join(str(error).split()) or type(error).__name__
-    if not job.error:
-        _remove_own(job, book)
-    book.add(record)
-
-
-def _work(anonymizer, batch, book, choices, people, run_id) -> list[dict]:
-    """The records of one batch, after its results have been written."""
-    start = time.perf_counter()
-    results = _results(anonymizer, batch, choices, people)
-    seconds = (time.perf_counter() - start) / len(batch)
-    records = []
-    for (job, photo), result in zip(batch, results, strict=True):
-        record = _record(job, book, run_id)
-        record["seconds"] = round(seconds, 3)
-        try:
-            if isinstance(result, Exception):
-                raise result
-            _finish(anonymizer, job, photo, result, record, book, choices)
-        except _PICTURE_ERRORS as error:
-            _refuse(job, record, error, book)
-        records.append(record)
-    return records
-
-
-def _work_video(anonymizer, job, book, choices, people, run_id) -> dict:
-    """The record of a video, after its result has been written."""
-    start, record = time.perf_counter(), _record(job, book, run_id)
-    try:
-        _check(job, book, choices)
-        if choices.dry_run or job.output.suffix.lower() not in video_files.SUFFIXES:
-            raise ValueError(
-                f"a video becomes a video, {' '.join(video_files.SUFFIXES)}, and a dry "
-                "run shows photos alone"
-            )
-        with part_of(job.output) as part:
-            tally, flicker, remark = video.anonymize(
-                anonymizer.tools,
-                job.source,
-                part,
-                job.output.suffix.lower(),
-                choices.video,
-                namer=people.namer(job.source),
-                chooser=people.chooser,
-            )
-            record |= {"state": tally.state, "faces": tally.records()}
-            record |= {"flicker": flicker, "frames": tally.num_frames}
-            record["message"] = remark
-            if _is_without_result(record, choices):
-                raise _NoResult
-            record["output_sha256"] = hash_of_file(part)
-            record["seconds"] = round(time.perf_counter() - start, 3)
-            book.add(record)
-    except _NoResult:
-        _remove_own(job, book)
-        book.add(record)
-    except _PICTURE_ERRORS as error:
-        _refuse(job, record, error, book)
-    return record
-
-
-def _results(anonymizer, batch, choices, people) -> list[Result | Exception]:
-    """A result for each picture that was read; what it raised for each other."""
-    results: list[Result | Exception] = [photo for _, photo in batch]
-    good = [i for i, photo in enumerate(results) if isinstance(photo, Photo)]
-
-    def anonymize(rows: Sequence[int]) -> list[Result]:
-        return anonymizer.anonymize_all(
-            [batch[i][1].pixels for i in rows],
-            aligned=choices.aligned,
-            namers=[people.namer(batch[i][0].source) for i in rows],
-            choosers=[people.chooser] * len(rows),
-        )
-
-    try:
-        new = anonymize(good)
-    except _PICTURE_ERRORS:
-        # One of them did it; alone, it stops no other.
-        new = []
-        for row in good:
-            try:
-                new += anonymize([row])
-            except _PICTURE_ERRORS as error:
-                new.append(error)
-    for row, result in zip(good, new, strict=True):
-        results[row] = result
-    return results
-
-
-def _finish(anonymizer, job, photo, result, record, book, choices) -> None:
-    """Records and writes a result; raises ValueError if it is refused."""
-    record |= result.report
-    faces = result.faces
-    if result.state == "refused":
-        refused = sum(face.state == "refused" for face in faces)
-        raise ValueError(f"{refused} of {len(faces)} faces could not be hidden")
-    if _is_without_result(record, choices):
-        _remove_own(job, book)
-        book.add(record)
-        return
-    if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
-        raise ValueError("its transparency shows a face; flatten the picture first")
-    pixels = preview.draw(result) if choices.dry_run else result.image
-    content = images.encode(photo, pixels, job.output.suffix, choices.metadata)
-    record["output_sha256"] = hash_of(content)
-    book.add(record)
-    write_atomically(job.output, content)
-
-
-class _NoResult(Exception):
-    """A video without faces, under `skip`."""
-
-
-def _is_without_result(record: dict, choices: Choices) -> bool:
-    """Whether there is nothing to write; raises ValueError if that is a refusal."""
-    if record["state"] != "no_face":
-        return False
-    num = len(record["faces"])
-    kept = f"all faces, {num}, are to be kept"
-    record["message"] = kept if num else "no face was found"
-    if choices.on_no_face == "refuse":
-        raise ValueError(f"{record['message']}; --on-no-face copy or skip allows it")
-    return choices.on_no_face == "skip"
-
-
-def _shows_face(anonymizer: Anonymizer, alpha: np.ndarray) -> bool:
-    tools = anonymizer.tools
-    grey = np.repeat(alpha[..., None], 3, axis=-1)
-    return bool(tools.detector(grey, tools.settings.det_threshold))
-
-
-def _remove_own(job: Job, book: Ledger) -> None:
-    """Takes away a result of an earlier run that this one does not stand by."""
-    if book.owns(job.output):
-        job.output.unlink()

@@ -26,11 +26,19 @@ class UsageError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One input, its output, and why it cannot be done, if it cannot."""
+    """One input, its output, and why it cannot be done, if it cannot.
+
+    size: width and height that the picture's labels speak of, if they say.
+    """
 
     source: pathlib.Path
     output: pathlib.Path
     error: str = ""
+    size: tuple[int, int] | None = None
+
+    def read_picture(self) -> images.Photo:
+        """The picture; raises ValueError if there is none."""
+        return images.read(self.source)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,61 +12,107 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from id2face_jax.anonymize import report, report_page
+from id2face_jax.anonymize import report, report_page, shards
 
 REPORT_NAME, DRY_RUN_NAME = "report.json", "dry-run.json"
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all, also if the power goes.
-
-    The part file has a fixed name: the one of a killed run is overwritten by the next.
-    """
-    with part_of(path) as part:
-        part.write_bytes(content)
-
-
-@contextlib.contextmanager
-def part_of(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file to write to, which takes the place of `path` if all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.id2face-part")
+    """Writes a file whole or not at all, also if the power goes."""
+    write_part(path, content)
     try:
-        yield part
-        with open(part, "rb+") as file:
+        os.replace(part_path(path), path)
+    except OSError:
+        part_path(path).unlink(missing_ok=True)
+        raise
+
+
+def part_path(path: pathlib.Path) -> pathlib.Path:
+    """Where a file is written before it is moved to `path`.
+
+    The name is fixed: the part of a killed run is overwritten by the next.
+    """
+    return path.with_name(f".{path.name}.id2face-part")
+
+
+def write_part(path: pathlib.Path, content: bytes) -> None:
+    """Writes the part file of `path`, so that it outlives a loss of power."""
+    part = part_path(path)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
-    except Exception:
+    except OSError:
         part.unlink(missing_ok=True)
         raise
 
 
 class Ledger:
-    """Records of the files of one report, by output."""
+    """Records of the files of one report, by output.
 
-    def __init__(self, path: str | os.PathLike):
-        """path: of the report; it and its journal are read if they are there.
+    It also knows what the reports of other shards list, so that their results are ours
+    and done. The report of the whole run takes them over; that of a shard lists what
+    its own runs met.
+    """
+
+    def __init__(self, path: str | os.PathLike, shard: shards.Shard | None = None):
+        """Args:
+
+        path: of the whole run's report; reports and journals there are read.
+        shard: of the run.
 
         Raises ValueError if a file is there that is no report of ours.
         """
-        self.path = pathlib.Path(path).absolute()
+        whole = pathlib.Path(path).absolute()
+        self.path = shard.report_of(whole) if shard else whole
         self._journal = journal_of(self.path)
         self.records: dict[str, dict] = {}
         self.runs: dict[str, dict] = {}
-        if self.path.exists():
-            content = _read_report(self.path)
-            if content is None:
-                raise ValueError(
-                    f"{self.path} exists and is no report of id2face; move it away or "
-                    "choose another --report"
-                )
-            self.runs = content["runs"]
-            self.records = {_key(record): record for record in content["files"]}
-        for line in _read_journal(self._journal):
-            self.runs |= line.get("runs", {})
-            self.records |= {_key(record): record for record in line.get("files", ())}
+        # Files of a dataset that are no pictures: label files, archives.
+        self._sidecars: dict[str, dict] = {}
+        self._members: dict[str, set[str]] = {}  # archive -> keys of its records
+        self._listed: set[str] | None = None  # of a shard; None is everything
+        if self.path.exists() and _read_report(self.path) is None:
+            raise ValueError(
+                f"{self.path} exists and is no report of id2face; move it away or "
+                "choose another --report"
+            )
+        for other in _by_age({whole, *shards.reports_of(whole)} - {self.path}):
+            self._read(other)
+        if shard is not None:
+            self._listed = set()
+        self._read(self.path)
+
+    def _read(self, path: pathlib.Path) -> None:
+        content = _read_report(path) if path.is_file() else None
+        for line in [content or {}, *_read_journal(journal_of(path))]:
+            self._take(line)
+
+    def _take(self, line: dict) -> None:
+        """Takes over what a report or a line of a journal says."""
+        self.runs |= line.get("runs", {})
+        for sidecar in line.get("sidecars", ()):
+            key = sidecar["output"]
+            for member in self._members.pop(key, ()):
+                self.records.pop(member, None)
+            self.records.pop(key, None)
+            self._sidecars[key] = sidecar
+            self._list(key)
+        for record in line.get("files", ()):
+            key = _key(record)
+            self.records[key] = record
+            self._list(key)
+            for folder in map(str, pathlib.PurePath(key).parents):
+                if folder in self._sidecars:
+                    self._members.setdefault(folder, set()).add(key)
+
+    def _list(self, key: str) -> None:
+        if self._listed is not None:
+            self._listed.add(key)
 
     def relative(self, output: pathlib.Path) -> str:
         """The name by which the report knows an output."""
@@ -80,20 +126,52 @@ class Ledger:
 
     def owns(self, output: pathlib.Path) -> bool:
         """Whether the file at `output` is one that we wrote and nobody changed."""
-        record = self.records.get(self.relative(output))
+        key = self.relative(output)
+        record = self._sidecars.get(key) or self.records.get(key)
         if record is None or not record["output_sha256"] or not output.is_file():
             return False
         return record["output_sha256"] == hash_of_file(output)
 
-    def add(self, record: dict) -> None:
-        """Takes a file's record to the journal, before its output is moved in place."""
-        self.records[_key(record)] = record
-        self._append({"files": [record]})
+    def check_replaceable(self, output: pathlib.Path, overwrite: bool) -> None:
+        """Raises ValueError if a file is there that is not ours to replace."""
+        if output.exists() and not overwrite and not self.owns(output):
+            raise ValueError(
+                f"{output} exists and is no result of id2face; --overwrite would "
+                "replace it"
+            )
+
+    def remove(self, output: pathlib.Path) -> None:
+        """Takes away a result of an earlier run that this one does not stand by."""
+        if self.owns(output):
+            output.unlink()
+
+    def records_of(self, output: pathlib.Path) -> list[dict]:
+        """The records of a done output, which the report lists from now on."""
+        key = self.relative(output)
+        keys = sorted(self._members.get(key, {key}))
+        for each in {key, *keys}:
+            self._list(each)
+        return [self.records[each] for each in keys]
+
+    def add(self, records: Sequence[dict], sidecar: dict | None = None) -> None:
+        """Takes records to the journal, before their output is moved in place.
+
+        Args:
+          records: of a file, or of the pictures of an archive.
+          sidecar: of the archive, or of a label file: input, output, output_sha256,
+            and what it has `dropped`.
+        """
+        line = {"files": list(records)}
+        if sidecar is not None:
+            line["sidecars"] = [sidecar]
+        self._take(line)
+        self._append(line)
 
     def add_run(self, run: str, made_with: dict) -> None:
         """Says what the records of `run` were made with."""
+        if run not in self.runs:
+            self._append({"runs": {run: made_with}})
         self.runs[run] = made_with
-        self._append({"runs": {run: made_with}})
 
     def _append(self, line: dict) -> None:
         self._journal.parent.mkdir(parents=True, exist_ok=True)
@@ -103,15 +181,27 @@ class Ledger:
             os.fsync(file.fileno())
 
     def content(self) -> dict:
-        """The report: schema, totals, runs and files, in the order of their names."""
-        files = [self.records[key] for key in sorted(self.records)]
+        """The report: schema, totals, runs and files, in the order of their names.
+
+        And `sidecars`, if there are any: label files and archives that were written.
+        """
+        files = [r for key, r in sorted(self.records.items()) if self._lists(key)]
         used = {record["run"] for record in files}
-        return {
+        content = {
             "schema": report.SCHEMA,
             "totals": report.totals(files),
             "runs": {run: self.runs[run] for run in sorted(used) if run in self.runs},
             "files": files,
         }
+        sidecars = [
+            sidecar
+            for key, sidecar in sorted(self._sidecars.items())
+            if sidecar["output_sha256"] and self._lists(key)
+        ]
+        return content | ({"sidecars": sidecars} if sidecars else {})
+
+    def _lists(self, key: str) -> bool:
+        return self._listed is None or key in self._listed
 
     def close(self) -> None:
         """Writes the report, also as a page, and removes the journal."""
@@ -141,12 +231,20 @@ def journal_of(path: pathlib.Path) -> pathlib.Path:
 def outputs_in(folder: pathlib.Path) -> set[pathlib.Path]:
     """Absolute paths of all results that the reports in a folder list."""
     records = []
-    for path in (folder / REPORT_NAME, folder / DRY_RUN_NAME):
+    wholes = (folder / REPORT_NAME, folder / DRY_RUN_NAME)
+    for path in (*wholes, *(p for whole in wholes for p in shards.reports_of(whole))):
         content = _read_report(path) if path.is_file() else None
-        records += content["files"] if content else []
-        for line in _read_journal(journal_of(path)):
-            records += line.get("files", [])
+        for line in [content or {}, *_read_journal(journal_of(path))]:
+            records += [*line.get("files", ()), *line.get("sidecars", ())]
     return {folder.absolute() / r["output"] for r in records if r["output_sha256"]}
+
+
+def _by_age(paths: set[pathlib.Path]) -> list[pathlib.Path]:
+    """Oldest first; what has only a journal yet is newest."""
+    ages = {
+        path: path.stat().st_mtime_ns if path.is_file() else 2**63 for path in paths
+    }
+    return sorted(paths, key=lambda path: (ages[path], path))
 
 
 def _key(record: dict) -> str:

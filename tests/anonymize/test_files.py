@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from id2face_jax.anonymize import files, images, inputs, ledger, report
+from id2face_jax.anonymize import files, images, inputs, ledger, pictures, report
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.settings import Settings
 from tests.anonymize import planted
@@ -407,14 +407,13 @@ def test_pictures_are_read_batch_by_batch(photos, monkeypatch):
         return read(path)
 
     monkeypatch.setattr(images, "read", counted)
-    work = files._work
+    anonymized = pictures._anonymized
 
     def worked(anonymizer, batch, *args):
-        result = work(anonymizer, batch, *args)
         del alive[: len(batch)]
-        return result
+        return anonymized(anonymizer, batch, *args)
 
-    monkeypatch.setattr(files, "_work", worked)
+    monkeypatch.setattr(pictures, "_anonymized", worked)
     for seed in range(3, 12):
         save(photos / f"{seed}.png", planted.picture(seed))
     run(batch_size=4)

@@ -102,7 +102,7 @@ def test_output_folder_inside_of_the_input_is_not_read(tree):
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_results_of_earlier_runs_are_not_read(tree, is_finished):
     book = ledger.Ledger("photos/sub/report.json")
-    book.add(record("photos/x.jpg", "a.jpg"))
+    book.add([record("photos/x.jpg", "a.jpg")])
     if is_finished:
         book.close()
     assert "photos/sub/a.jpg" not in planned(["photos"], "elsewhere")
@@ -154,7 +154,7 @@ def test_name_that_is_no_utf8(tree):
     jobs = inputs.plan(["photos"], "out")
     (job,) = (job for job in jobs if job.source.name == name)
     book = ledger.Ledger("out/report.json")
-    book.add(record(str(job.source), book.relative(job.output)))
+    book.add([record(str(job.source), book.relative(job.output))])
     book.close()
     files = json.loads((tree / "out" / "report.json").read_text())["files"]
     assert os.fsencode(files[0]["output"]) == b"caf\xe9.jpg"
@@ -172,7 +172,7 @@ def test_result_is_done_only_byte_for_byte_and_newer(tree):
     source, output = tree / "photos" / "a.jpg", tree / "out" / "a.jpg"
     book = ledger.Ledger(tree / "out" / "report.json")
     assert not book.is_done(source, output)
-    book.add(record("a", "a.jpg", sha256=ledger.hash_of(b"result")))
+    book.add([record("a", "a.jpg", sha256=ledger.hash_of(b"result"))])
     assert not book.is_done(source, output)  # recorded, then killed before the move
     ledger.write_atomically(output, b"result")
     assert book.is_done(source, output)
@@ -188,8 +188,8 @@ def test_journal_survives_a_kill_in_the_middle_of_a_line(tree):
     book = ledger.Ledger(path)
     made_with = {"model": {}, "settings": {"seed": 1}, "versions": {}}
     book.add_run("r", made_with | {"recognizers": []})
-    book.add(record("a", "a.jpg"))
-    book.add(record("b", "b.jpg"))
+    book.add([record("a", "a.jpg")])
+    book.add([record("b", "b.jpg")])
     journal = ledger.journal_of(path)
     journal.write_bytes(journal.read_bytes()[:-20])
     again = ledger.Ledger(path)
@@ -205,7 +205,7 @@ def test_later_run_adds_to_the_report(tree):
     path = tree / "out" / "report.json"
     for name in ("a.jpg", "b.jpg"):
         book = ledger.Ledger(path)
-        book.add(record(name, name))
+        book.add([record(name, name)])
         book.close()
     assert len(json.loads(path.read_text())["files"]) == 2
 
