@@ -23,11 +23,13 @@ from id2face_jax.commands import (
     prepare,
     sample,
     train,
+    web,
 )
 
 COMMANDS = {
     "anonymize": anonymize,
     "key": key,
+    "web": web,
     "evaluate": evaluate,
     "prepare": prepare,
     "train": train,

@@ -13,7 +13,6 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -91,7 +90,9 @@ def read(path: str | os.PathLike) -> Photo:
         return read_stream(file, name)
 
 
-def read_stream(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_stream(
+    file: io.BufferedIOBase, name: str, max_pixels: int = MAX_PIXELS
+) -> Photo:
     """As `read`, of a file that is open or in memory; `name` is for the errors."""
     try:
         if _is_heif(file):
@@ -231,7 +232,7 @@ def _size_limit(max_pixels: int) -> Iterator[None]:
         PIL.Image.MAX_IMAGE_PIXELS = before
 
 
-def _is_heif(file: BinaryIO) -> bool:
+def _is_heif(file: io.BufferedIOBase) -> bool:
     # By content: phones send such files with the suffix .jpg.
     header = file.read(12)
     file.seek(0)
