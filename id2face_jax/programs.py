@@ -75,28 +75,54 @@ class Programs:
     grid: Callable
 
 
+def jit_step(layout: Layout) -> Callable:
+    """The train step for the layout's mesh, jitted."""
+    shardings = jax.tree.map(lambda x: x.sharding, layout.state)
+    return jax.jit(
+        sharding.split_rows(layout.task.train_step, layout.mesh),
+        donate_argnums=0,
+        out_shardings=(shardings, sharding.replicated(layout.mesh)),
+    )
+
+
+def batch_shapes(
+    example: dict[str, np.ndarray], num: int, where: jax.sharding.Sharding
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of `num` rows like the example's, laid out as `where` says."""
+    return {
+        name: jax.ShapeDtypeStruct((num, *x.shape[1:]), x.dtype, sharding=where)
+        for name, x in example.items()
+    }
+
+
+def lower_step(
+    config: ml_collections.ConfigDict, layout: Layout, example: dict[str, np.ndarray]
+) -> jax.stages.Lowered:
+    """The train step, traced. example: one or more rows of a batch, for shapes."""
+    rows = sharding.batch_sharding(layout.mesh)
+    batch = batch_shapes(example, config.data.batch_size, rows)
+    return jit_step(layout).lower(layout.state, batch)
+
+
+def lower_grid(layout: Layout, example: dict[str, np.ndarray]) -> jax.stages.Lowered:
+    """The sampler that draws grids, traced. Args as of `lower_step`."""
+    whole = sharding.replicated(layout.mesh)
+    grid = jax.jit(layout.task.sample_grid, out_shardings=whole)
+    return grid.lower(layout.state, batch_shapes(example, GRID_ROWS, whole))
+
+
 def compile_programs(
     config: ml_collections.ConfigDict, layout: Layout, example: dict[str, np.ndarray]
 ) -> Programs:
-    """Compiles the three programs. example: one or more rows of a batch, for shapes."""
+    """Compiles the three programs. example: as of `lower_step`."""
     whole = sharding.replicated(layout.mesh)
     rows = sharding.batch_sharding(layout.mesh)
-
-    def batch_of(num, where):
-        return {
-            name: jax.ShapeDtypeStruct((num, *x.shape[1:]), x.dtype, sharding=where)
-            for name, x in example.items()
-        }
-
-    task, state = layout.task, layout.state
-    batch = batch_of(config.data.batch_size, rows)
+    batch = batch_shapes(example, config.data.batch_size, rows)
     index = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
-    shardings = jax.tree.map(lambda x: x.sharding, state)
-    step = jax.jit(task.train_step, donate_argnums=0, out_shardings=(shardings, whole))
-    evaluate = jax.jit(task.eval_step, out_shardings=whole)
-    grid = jax.jit(task.sample_grid, out_shardings=whole)
+    evaluate = sharding.split_rows(layout.task.eval_step, layout.mesh)
+    evaluate = jax.jit(evaluate, out_shardings=whole).lower(layout.state, batch, index)
     return Programs(
-        step=step.lower(state, batch).compile(),
-        evaluate=evaluate.lower(state, batch, index).compile(),
-        grid=grid.lower(state, batch_of(GRID_ROWS, whole)).compile(),
+        step=lower_step(config, layout, example).compile(),
+        evaluate=evaluate.compile(),
+        grid=lower_grid(layout, example).compile(),
     )

@@ -7,24 +7,30 @@ The table is strict both ways: a leaf without a rule and a rule without a leaf a
 errors, because either is a typo that would otherwise cost memory silently.
 """
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import ml_collections
 import numpy as np
+from flax import linen as nn
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
 TACTICS = ("replicate", "fsdp")
 
 
-def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
+def make_mesh(
+    config: ml_collections.ConfigDict, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """The (data, fsdp) mesh of config.mesh over all devices; one size may be -1.
 
+    devices: None is those of this run; `plan` gives those of a pod it does not have.
     Raises ValueError if the sizes do not multiply to the number of devices.
     """
-    num = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    num = len(devices)
     sizes = [config.mesh[axis] for axis in AXES]
     if sizes.count(-1) == 1:
         known = -int(np.prod(sizes))
@@ -37,7 +43,7 @@ def make_mesh(config: ml_collections.ConfigDict) -> Mesh:
     # Auto, since jax's default is now Explicit, where linen modules would have to
     # name an output sharding for their contractions.
     types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=types)
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices)
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
@@ -115,6 +121,35 @@ def tree_shardings(tree, mesh: Mesh | AbstractMesh, rules: Sequence[tuple[str, s
             "behind a rule that takes its leaves, or can go"
         )
     return shardings
+
+
+def split_rows(function: Callable, mesh: Mesh) -> Callable:
+    """`function`, with every layer's rows laid out as the batch's, whatever XLA thinks.
+
+    Parameters and rows share the `fsdp` axis, so XLA has a choice at every layer:
+    gather its kernel, as FSDP means it, or gather the activations and split the
+    channels. Left alone it took the second at some layers, and then every chip saw
+    the whole batch. Holding each layer's input and output to the batch's layout leaves
+    it the first alone. Only `Dense` and `Conv` hold kernels that are split; an array
+    whose rows the devices do not divide is left to XLA.
+    """
+    rows = batch_sharding(mesh)
+
+    def keep(x):
+        divides = x.ndim > 1 and x.shape[0] % mesh.size == 0
+        return jax.lax.with_sharding_constraint(x, rows) if divides else x
+
+    def layer(call, args, kwargs, context):
+        if not isinstance(context.module, nn.Dense | nn.Conv):
+            return call(*args, **kwargs)
+        return keep(call(*map(keep, args), **kwargs))
+
+    @functools.wraps(function)
+    def with_rows(*args):
+        with nn.intercept_methods(layer):
+            return function(*args)
+
+    return with_rows
 
 
 def check_batch(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
