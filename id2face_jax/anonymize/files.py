@@ -95,8 +95,7 @@ class Worker:
             part.parent.mkdir(parents=True, exist_ok=True)
             product = make(job, part)
         except pictures.ERRORS as error:
-            record = pictures.blank_record() | pictures.refused(error)
-            product = Product([record], dropped=None if is_video(job) else [])
+            product = refusal(job, error)
         seconds = round(time.perf_counter() - start, 3)
         for record in product.records:
             record |= {"input": str(job.source), "run": self.run_id}
@@ -140,6 +139,11 @@ def _synced_hash(part: pathlib.Path) -> str:
 def is_video(job: Job) -> bool:
     """Whether the input is a video, by its suffix."""
     return job.source.suffix.lower() in video_files.SUFFIXES
+
+
+def is_archive(job: Job) -> bool:
+    """Whether the input is an archive, by its suffix."""
+    return job.source.suffix.lower() in archives.SUFFIXES
 
 
 def is_large(job: Job) -> bool:
@@ -192,7 +196,9 @@ def _check(job: Job, book: Ledger, choices: Choices) -> None:
 def refusal(job: Job, error: Exception, run_id: str = "") -> Product:
     """The product of a job that no worker could or should do."""
     record = pictures.blank_record() | pictures.refused(error)
-    return Product([record | {"input": str(job.source), "run": run_id}])
+    record |= {"input": str(job.source), "run": run_id}
+    dropped = [] if is_archive(job) and not job.error else None
+    return Product([record], dropped=dropped)
 
 
 def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
@@ -213,11 +219,7 @@ def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
     try:
         os.replace(part_path(job.output), job.output)
     except OSError as error:
-        dropped = None if archive is None else []
-        lost = dataclasses.replace(
-            refusal(job, error, records[0]["run"]), dropped=dropped
-        )
-        return settle(job, lost, book)
+        return settle(job, refusal(job, error, records[0]["run"]), book)
     return records
 
 

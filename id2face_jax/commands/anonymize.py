@@ -1,4 +1,4 @@
-"""Anonymizes faces in photos and videos: files, patterns and whole folders.
+"""Anonymizes faces in photos, videos and datasets: files, patterns and folders.
 
 Every file ends in one of four states: anonymized, fallback (a face that the model could
 not hide is blurred), no_face, or refused (nothing is written). Exit code: 0 every file
@@ -7,6 +7,9 @@ and how far it is from being recognised, is in report.json.
 """
 
 import argparse
+import dataclasses
+import functools
+import os
 import pathlib
 import sys
 import time
@@ -30,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_people_arguments(parser.add_argument_group("people"))
     _add_file_arguments(parser.add_argument_group("files"))
     _add_video_arguments(parser.add_argument_group("videos"))
+    _add_dataset_arguments(parser.add_argument_group("datasets and clusters"))
 
 
 def _add_face_arguments(group) -> None:
@@ -140,36 +144,55 @@ def _add_video_arguments(group) -> None:
     group.add_argument("--no-audio", action="store_true", help="leave out the sound")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Anonymizes; see the module's docstring for the exit code."""
-    from id2face_jax.anonymize import (
-        files,
-        generator,
-        inputs,
-        ledger,
-        video,
-        video_files,
+def _add_dataset_arguments(group) -> None:
+    group.add_argument(
+        "--format",
+        choices=("auto", "folder", "coco", "yolo", "voc", "csv", "webdataset"),
+        default="auto",
+        help="whose labels are kept, less those of refused photos (default: by layout)",
+    )
+    group.add_argument(
+        "--allow-members",
+        action="append",
+        metavar="SUFFIX",
+        help="of WebDataset members that pass though they are no text, such as npy",
+    )
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="work on the I-th of N parts alone; a run without it joins the parts",
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="of a Ray cluster to work on: local, auto, or HOST:PORT",
+    )
+    group.add_argument(
+        "--workers", type=int, help="on the cluster; default: its GPUs, or its CPUs"
     )
 
+
+def run(args: argparse.Namespace) -> int:
+    """Anonymizes; see the module's docstring for the exit code."""
+    from id2face_jax.anonymize import generator, inputs, ledger, shards
+
     try:
-        jobs = _jobs(args)
+        _check_usage(args)
+        dataset = _dataset(args)
     except inputs.UsageError as error:
         print(f"id2face anonymize: {error}", file=sys.stderr)
         return 2
     generator.use_compilation_cache()
     start = time.perf_counter()
-    anonymizer = _anonymizer(args)
-    choices = files.Choices(
-        on_no_face=args.on_no_face,
-        metadata=args.metadata,
-        overwrite=args.overwrite,
-        aligned=args.aligned,
-        dry_run=args.dry_run,
-        video=video.Wishes(video_files.Span(args.start, args.end), not args.no_audio),
-    )
-    book = ledger.Ledger(_report_path(args))
-    people = _people(args, anonymizer.tools, jobs)
-    records = files.run(anonymizer, jobs, book, choices, people, quiet=args.quiet)
+    shard = shards.parse(args.shard) if args.shard else None
+    book = ledger.Ledger(_report_path(args), shard)
+    dataset.check(book, args.overwrite or args.dry_run)
+    jobs = dataset.jobs
+    if shard:
+        jobs = [j for j in jobs if shard.has(os.path.relpath(j.output, dataset.out))]
+    records = _records(args, jobs, book)
+    if not args.dry_run and not shard:
+        records += dataset.finish(records, book, args.overwrite)
     book.close()
     refused = [record for record in records if record["state"] == "refused"]
     for record in refused:
@@ -179,26 +202,99 @@ def run(args: argparse.Namespace) -> int:
         )
     if not args.quiet:
         seconds = time.perf_counter() - start
-        print(_printable(f"{_summary(records)} in {seconds:.1f} s; see {book.path}"))
+        _tell(
+            dataset, shard, f"{_summary(records)} in {seconds:.1f} s; see {book.path}"
+        )
     return 3 if refused else 0
 
 
-def _jobs(args: argparse.Namespace) -> list:
+def _check_usage(args: argparse.Namespace) -> None:
     from id2face_jax.anonymize import inputs
 
     if args.person_from and not args.key_file:
         raise inputs.UsageError(
             "--person-from is for keyed identities; give --key-file too"
         )
-    jobs = inputs.plan(args.inputs, args.out)
-    if not jobs:
+    by_likeness = args.key_file and not args.person_from and not args.dry_run
+    if by_likeness and (args.shard or args.ray_address or _is_webdataset(args)):
+        raise inputs.UsageError(
+            "who is who by likeness needs all photos as files in one process; give "
+            "--person-from"
+        )
+    if args.workers is not None and not args.ray_address:
+        raise inputs.UsageError("--workers is for --ray-address; give that, too")
+    if args.workers is not None and args.workers < 1:
+        raise inputs.UsageError(f"--workers is {args.workers}; use 1 or more")
+
+
+def _is_webdataset(args: argparse.Namespace) -> bool:
+    return args.format == "webdataset" or any(
+        name.lower().endswith(".tar") for name in args.inputs
+    )
+
+
+def _dataset(args: argparse.Namespace):
+    from id2face_jax.anonymize import inputs
+    from id2face_jax.datasets import opening
+
+    dataset = opening.open_dataset(
+        args.inputs, args.out, args.format, keep_links=args.metadata == "all"
+    )
+    if not dataset.jobs:
         raise ValueError(
             f"no photo in {', '.join(args.inputs)}; looked for files that end in "
             f"{' '.join(inputs.SUFFIXES)}"
         )
     if args.dry_run:
-        jobs = inputs.for_dry_run(jobs)
-    return jobs
+        jobs = inputs.for_dry_run(dataset.jobs)
+        dataset = dataclasses.replace(dataset, jobs=jobs)
+    return dataset
+
+
+def _records(args: argparse.Namespace, jobs, book) -> list[dict]:
+    """The records of all jobs, from this process or from a cluster."""
+    from id2face_jax.anonymize import files
+
+    choices = _choices(args)
+    if args.ray_address:
+        from id2face_jax.anonymize import cluster
+
+        make_worker = functools.partial(make_worker_of, args)
+        return cluster.run(
+            make_worker,
+            jobs,
+            book,
+            choices,
+            address=args.ray_address,
+            num_workers=args.workers,
+            quiet=args.quiet,
+        )
+    anonymizer = _anonymizer(args)
+    people = _people(args, anonymizer.tools, jobs)
+    return files.run(anonymizer, jobs, book, choices, people, quiet=args.quiet)
+
+
+def make_worker_of(args: argparse.Namespace):
+    """The worker that a machine of a cluster makes for itself, from its own files."""
+    from id2face_jax.anonymize import files
+
+    anonymizer = _anonymizer(args)
+    people = _people(args, anonymizer.tools, [])
+    return files.Worker(anonymizer, _choices(args), people)
+
+
+def _choices(args: argparse.Namespace):
+    from id2face_jax.anonymize import pictures, video, video_files
+
+    return pictures.Choices(
+        on_no_face=args.on_no_face,
+        metadata=args.metadata,
+        overwrite=args.overwrite,
+        aligned=args.aligned,
+        dry_run=args.dry_run,
+        video=video.Wishes(video_files.Span(args.start, args.end), not args.no_audio),
+        members=tuple(s.lower().lstrip(".") for s in args.allow_members or ()),
+    )
 
 
 def _anonymizer(args: argparse.Namespace):
@@ -263,6 +359,19 @@ def _summary(records: Sequence[dict]) -> str:
         for kind in ("files", "faces")
     )
     return f"{len(records)} files: {files}; faces: {faces or 'none'}"
+
+
+def _tell(dataset, shard, summary: str) -> None:
+    print(_printable(summary))
+    if dataset.files:
+        told = f"labels: {dataset.kind}, {len(dataset.files)} files"
+        if shard:
+            told += ", which a run without --shard writes once all parts are done"
+        print(told)
+    if dataset.left_out:
+        few = ", ".join(dataset.left_out[:3])
+        num = len(dataset.left_out)
+        print(_printable(f"left out, as they are no known labels: {num} files ({few})"))
 
 
 def _printable(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Datasets in and out: pictures anonymized, and labels that still fit them."""
