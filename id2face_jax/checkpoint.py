@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 
 import grain
 import jax
@@ -20,11 +21,12 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
 from id2face_jax.state import TrainState
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
 CONFIG, WEIGHTS = "config.json", "weights"
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -166,23 +168,61 @@ class Checkpointer:
           config: of this run; its networks must be those of the checkpoint.
 
         Raises:
-          ValueError: the configs describe different networks.
+          ValueError: the configs describe different networks, or the checkpoint is
+            damaged (see `set_damaged_aside`).
         """
         step = self.latest_step()
-        saved = self._manager.restore(
-            step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
-        )
         where = f"{self._manager.directory}/{step}"
+        saved = self._read(step, config=ocp.args.JsonRestore())
         check_same_fields(
             ml_collections.ConfigDict(saved.config), config, MODEL_FIELDS, where
         )
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract_state),
-            data=ocp.args.JsonRestore(),
-        )
-        restored = self._manager.restore(step, args=items)
+        restored = self._read_state(step, abstract_state)
         iterator.set_state(restored.data)
         return restored.state
+
+    def _read_state(self, step: int, abstract_state: TrainState):
+        state, data = ocp.args.StandardRestore(abstract_state), ocp.args.JsonRestore()
+        return self._read(step, state=state, data=data)
+
+    def _read(self, step: int, **items):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        # Orbax and its storage raise many kinds for a file that is cut or gone.
+        except Exception as error:
+            raise ValueError(
+                f"{self._manager.directory}/{step} cannot be read, it is damaged: "
+                f"{type(error).__name__}: {str(error):.200}. The same command with "
+                "--fall-back sets it aside and goes on from the one before"
+            ) from error
+
+    def set_damaged_aside(self, abstract_state: TrainState) -> None:
+        """Moves damaged newest checkpoints to workdir/damaged, so that one is whole.
+
+        abstract_state: as for `restore`. Raises ValueError, and moves nothing, if no
+        checkpoint can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for index, step in enumerate(steps):
+            try:
+                self._read(step, config=ocp.args.JsonRestore())
+                self._read_state(step, abstract_state)
+            except ValueError as error:
+                if step == steps[-1]:
+                    raise ValueError(f"no checkpoint is whole; {error}") from error
+            else:
+                return self._move_aside(steps[:index])
+
+    def _move_aside(self, steps: list[int]) -> None:
+        folder = pathlib.Path(self._manager.directory)
+        if jax.process_index() == 0:
+            for step in steps:
+                target = folder.parent / DAMAGED / f"{step}-{time.time_ns()}"
+                target.parent.mkdir(exist_ok=True)
+                (folder / str(step)).rename(target)
+        # No process may look before process 0 has moved them.
+        multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits for pending saves and lets go of the folder."""

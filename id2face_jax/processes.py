@@ -13,18 +13,22 @@ import jax
 _ONE_OF_MANY = re.compile(r"(\d+)/(\d+)@(.+:\d+)")
 
 
-def start(distributed: str = "none") -> None:
+def start(distributed: str = "none", patience: int = 100) -> None:
     """Joins the other processes, before any device call.
 
     Args:
       distributed: "none", this process alone; "auto", as the cluster's environment
         says (SLURM, Cloud TPU, Kubernetes); or "I/N@HOST:PORT", process I of N.
+      patience: seconds. A process that is dead or silent for so long ends all others
+        with an error: they would wait for it in the next collective for ever.
 
     Raises:
-      ValueError: another word.
+      ValueError: another word, or no time at all.
     """
+    if patience < 1:
+        raise ValueError(f"--patience is {patience}; use 1 second or more")
     if distributed == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=patience)
         return
     if distributed == "none":
         # Even one process: jax's notice of SIGTERM is a service of its coordinator.
@@ -43,7 +47,9 @@ def start(distributed: str = "none") -> None:
             "as 0/2@localhost:9876"
         )
     index, num, address = match.groups()
-    jax.distributed.initialize(address, int(num), int(index))
+    jax.distributed.initialize(
+        address, int(num), int(index), heartbeat_timeout_seconds=patience
+    )
 
 
 def cache_compiled_programs(workdir: pathlib.Path) -> None:

@@ -33,7 +33,7 @@ from id2face_jax.state import TrainState
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, workdir: str | os.PathLike
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike, fall_back=False
 ) -> TrainState:
     """Trains config.task up to config.train.num_steps, or until SIGTERM.
 
@@ -41,13 +41,14 @@ def train_and_evaluate(
       config: see configs/base.py.
       workdir: folder of the run: checkpoints/, samples/, tensorboard/, metrics.jsonl,
         config.json, starts.jsonl. One that holds a checkpoint is continued.
+      fall_back: damaged newest checkpoints are set aside, and an older one used.
 
     Returns:
       The last state, on the devices; the last checkpoint holds it too.
 
     Raises:
-      ValueError: a config, file or workdir that does not fit, before compiling; or a
-        loss that is not finite, with its step.
+      ValueError: a config, file or workdir that does not fit, before compiling; a
+        damaged checkpoint; or a loss that is not finite, with its step.
     """
     config = ml_collections.FrozenConfigDict(config)
     check_config(config)
@@ -61,6 +62,8 @@ def train_and_evaluate(
     with jax.set_mesh(mesh):
         frozen, start = _load_exports(config)
         layout = programs.make_layout(config, mesh, frozen, start)
+        if fall_back:
+            saver.set_damaged_aside(layout.state)
         if saver.latest_step() is None:
             state = layout.init(jax.random.key(config.seed), frozen, start)
         else:

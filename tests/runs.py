@@ -39,10 +39,7 @@ def run_steps(config, mesh, num_steps: int, frozen=None, start=None):
     iterator = pipeline.make_train_iterator(config, 0, 1)
     with jax.set_mesh(mesh):
         layout = programs.make_layout(config, mesh, frozen, start)
-        shardings = jax.tree.map(lambda x: x.sharding, layout.state)
-        step = jax.jit(
-            layout.task.train_step, out_shardings=(shardings, None), donate_argnums=0
-        )
+        step = programs.jit_step(layout)
         state = layout.init(jax.random.key(config.seed), frozen, start)
         rows, metrics = sharding.batch_sharding(mesh), []
         for _ in range(num_steps):

@@ -1,4 +1,4 @@
-"""Real processes: two compute what one does, and SIGTERM saves and resumes.
+"""Real processes: what one computes, two do; signals, kills and damage lose little.
 
 Every test here starts `id2face train` as users do.
 """
@@ -6,7 +6,9 @@ Every test here starts `id2face train` as users do.
 import json
 import os
 import pathlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ TINY = [
     "--config.task=autoencoder",
     "--config.autoencoder.l1_weight=0.0",
 ]
-TIMEOUT = 240  # seconds; a few suffice on an idle machine
+TIMEOUT = 600  # seconds; a few suffice on an idle machine
 
 
 def environment(num_devices: int) -> dict[str, str]:
@@ -114,6 +116,143 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
     runs.assert_same(
         checkpoint.load_run(stopped)[1:], checkpoint.load_run(tmp_path / "straight")[1:]
     )
+
+
+def start(command, num_devices=1) -> subprocess.Popen:
+    return subprocess.Popen(
+        command,
+        env=environment(num_devices),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(claim, *processes, seconds=TIMEOUT):
+    """Waits until claim() is true while the processes live; looks every millisecond."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline
+        for process in processes:
+            assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+
+
+def whole_steps(workdir) -> list[int]:
+    folder = workdir / "checkpoints"
+    return sorted(int(x.name) for x in folder.glob("*") if x.name.isdigit())
+
+
+def half_saved(workdir) -> list[pathlib.Path]:
+    return list((workdir / "checkpoints").glob("*orbax-checkpoint-tmp*"))
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_a_save_loses_that_save_alone(tmp_path):
+    overrides = ["--config.train.num_steps=100000", "--config.train.save_every=20"]
+    overrides += ["--config.train.sample_every=100000"]
+    for _ in range(5):  # a save may be over before the kill arrives
+        process = start(train_command(tmp_path, *overrides))
+        wait_for(lambda: whole_steps(tmp_path), process)
+        wait_for(lambda: half_saved(tmp_path), process)
+        process.kill()
+        process.wait()
+        process.stderr.close()
+        if half_saved(tmp_path):
+            break
+    assert half_saved(tmp_path)
+    step = checkpoint.load_run(tmp_path)[2]  # whole, though the newest is not
+    assert step == whole_steps(tmp_path)[-1]
+
+    overrides[0] = f"--config.train.num_steps={step + 1}"
+    again = run(train_command(tmp_path, *overrides))
+    assert again.returncode == 0, again.stderr
+    assert f"from step {step} to {step + 1}" in again.stderr
+    assert not half_saved(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used_on_demand(tmp_path):
+    done = run(train_command(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert whole_steps(tmp_path) == [3, 6]
+    for file in (tmp_path / "checkpoints" / "6" / "state").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    told = run(train_command(tmp_path))
+    assert told.returncode == 1
+    (line,) = [x for x in told.stderr.splitlines() if x.startswith("id2face train:")]
+    assert "checkpoints/6 cannot be read, it is damaged" in line
+    assert "--fall-back" in line and whole_steps(tmp_path) == [3, 6]
+
+    mended = run(train_command(tmp_path, "--fall-back"))
+    assert mended.returncode == 0, mended.stderr
+    assert "from step 3 to 6" in mended.stderr
+    assert whole_steps(tmp_path) == [3, 6]
+    (aside,) = (tmp_path / "damaged").iterdir()
+    assert aside.name.startswith("6-")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
+    """Two processes of two devices for three steps, then one process of one device."""
+    straight, moved = tmp_path / "straight", tmp_path / "moved"
+    local = [str(ROOT / "launch" / "local.sh"), *TINY, "--workdir", str(moved)]
+    two = subprocess.run(
+        [*local, "--config.mesh.fsdp=2"],
+        env=environment(2) | {"PROCESSES": "2", "DEVICES": "2"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert two.returncode == 0, two.stderr
+    shutil.rmtree(moved / "checkpoints" / "6")
+    one = run(train_command(moved))
+    assert one.returncode == 0, one.stderr
+    assert "from step 3 to 6" in one.stderr
+    whole = run(train_command(straight))
+    assert whole.returncode == 0, whole.stderr
+    # The same batches in the same order, or the losses would differ in the first
+    # digits; sums over devices run in another order.
+    runs.assert_close(
+        checkpoint.load_run(moved)[1], checkpoint.load_run(straight)[1], 1e-5
+    )
+    losses = [
+        [json.loads(x)["loss"] for x in lines.splitlines() if '"loss"' in x]
+        for lines in ((x / "metrics.jsonl").read_text() for x in (straight, moved))
+    ]
+    runs.assert_close(losses[0], losses[1], 1e-5)
+
+
+PATIENCE = 10  # seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "slow"])
+def test_a_dead_or_silent_process_ends_the_others_in_time(tmp_path, how):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    overrides = ["--config.train.num_steps=1000000", f"--patience={PATIENCE}"]
+    overrides += ["--config.train.sample_every=1000000"]
+    pair = [
+        start(train_command(tmp_path, *overrides, "--distributed", f"{i}/2@{address}"))
+        for i in range(2)
+    ]
+    try:
+        wait_for(lambda: (tmp_path / "checkpoints" / "3").exists(), *pair)
+        pair[1].send_signal(how)
+        began = time.monotonic()
+        _, told = pair[0].communicate(timeout=TIMEOUT)
+        # Twice: the coordinator waits so long for a sign of life, and then tells.
+        assert time.monotonic() - began < 2 * PATIENCE + 10
+        assert pair[0].returncode not in (0, command.PREEMPTED), told
+    finally:
+        for process in pair:
+            process.kill()
+            process.wait()
+            process.stderr.close()
 
 
 def test_a_config_works_from_any_folder(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares --config, --workdir and --distributed."""
+    """Declares --config, --workdir, --distributed, --patience and --fall-back."""
     parser.add_argument("--config", required=True, help="Python file, see configs/")
     parser.add_argument(
         "--workdir", required=True, help="folder of the run; one in progress continues"
@@ -25,6 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOW",
         help="none: this process alone (default); auto: as SLURM, a TPU pod or another "
         "cluster says; I/N@HOST:PORT: process I of N, with the coordinator there",
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=100,
+        metavar="SECONDS",
+        help="a process that is dead or silent for so long ends all others with an "
+        "error (default: 100)",
+    )
+    parser.add_argument(
+        "--fall-back",
+        action="store_true",
+        help="where the newest checkpoint is damaged, set it aside and go on from the "
+        "one before",
     )
 
 
@@ -71,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     # Grain reads absl flags, which are parsed by absl's own main only.
     flags.FLAGS.mark_as_parsed()
-    processes.start(args.distributed)
+    processes.start(args.distributed, args.patience)
     processes.cache_compiled_programs(pathlib.Path(args.workdir))
-    state = train.train_and_evaluate(config, args.workdir)
+    state = train.train_and_evaluate(config, args.workdir, args.fall_back)
     return 0 if int(state.step) >= config.train.num_steps else PREEMPTED
