@@ -20,6 +20,7 @@ from id2face_jax.commands import (
     evaluate,
     export,
     key,
+    plan,
     prepare,
     sample,
     train,
@@ -36,11 +37,12 @@ COMMANDS = {
     "sample": sample,
     "export": export,
     "convert": convert,
+    "plan": plan,
     "demo": demo,
 }
 # These verbs take --config.key=value, which only the config file can tell right from
 # wrong; all others refuse what they do not know.
-TAKES_OVERRIDES = ("train", "convert")
+TAKES_OVERRIDES = ("train", "convert", "plan")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares --checkpoint, --out, --dtype, --step and --autoencoder."""
+    """Declares --checkpoint, --out, --dtype, --step, --autoencoder and --serving."""
     parser.add_argument(
         "--checkpoint", required=True, metavar="WORKDIR", help="of `id2face train`"
     )
@@ -26,13 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take the decoder from here: the encoder is a fixed transform, so a "
         "decoder may be trained on under a trained model (default: the run's own)",
     )
+    parser.add_argument(
+        "--serving",
+        action="store_true",
+        help="also the sampler as a program for CPU, NVIDIA GPU and TPU, see "
+        "docs/serving.md",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Exports and says what."""
     import jax
 
-    from id2face_jax import checkpoint
+    from id2face_jax import checkpoint, serving
 
     config, weights, step = checkpoint.load_run(args.checkpoint, args.step)
     if args.autoencoder is not None:
@@ -41,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
             saved, config, checkpoint.AUTOENCODER_FIELDS, args.autoencoder
         )
         weights = weights | {"autoencoder": trees["autoencoder"]}
+    # First the program, which may fail: then nothing is left behind.
+    program = serving.export_sampler(config, weights) if args.serving else None
     out = checkpoint.save_export(args.out, config, weights, args.dtype)
     num = sum(x.size for x in jax.tree.leaves(weights))
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
@@ -48,4 +56,8 @@ def run(args: argparse.Namespace) -> int:
         f"{out}: {config.task} of step {step}, {num / 1e6:.2f} M parameters as "
         f"{args.dtype}, {size / 2**20:.1f} MiB"
     )
+    if program is not None:
+        (out / serving.PROGRAM).write_bytes(program)
+        size, platforms = len(program) / 2**20, ", ".join(serving.PLATFORMS)
+        print(f"{out / serving.PROGRAM}: sampler for {platforms}, {size:.1f} MiB")
     return 0

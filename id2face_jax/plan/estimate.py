@@ -1,0 +1,270 @@
+"""What a step, or a sampler's call, takes on chips that are not here.
+
+Owns compiling the real program for them and turning what XLA says into memory, time and
+utilisation. Two times are given and never mixed:
+
+    XLA      the sum of its cost model's cycles over all operations, or the time of all
+             collectives at full link speed if that is larger: one hides the other
+    roofline the largest of FLOPs / peak, bytes / HBM bandwidth and collective bytes /
+             link bandwidth: nothing can be quicker
+
+MFU is model FLOPs (of a step without recomputation) over what all chips' peak would do
+in that time.
+"""
+
+import dataclasses
+import math
+import re
+import time
+
+import jax
+import ml_collections
+import numpy as np
+
+from id2face_jax import programs, serving, sharding
+from id2face_jax.data import pipeline
+from id2face_jax.plan import chips, flops, hlo, inputs
+
+PROGRAMS = ("step", "sampler")
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """One program on one topology. Bytes and seconds are of one chip and call.
+
+    Attributes:
+      program: one of PROGRAMS.
+      topology, mesh: where; mesh as {"data": d, "fsdp": f}.
+      batch: pairs of a step, or faces of a sampler's call.
+      num_params: trainable.
+      memory: bytes by class: params, optimizer, EMA, frozen, and as activations all
+        that the program needs beside them, its batch and its code included.
+      hbm_bytes: the chip's.
+      fits: whether XLA could place it.
+      model_flops: of a call on all chips, nothing recomputed.
+      flops: as `model_flops`, with what is recomputed.
+      accessed_bytes: HBM traffic as XLA counts it; None where it does not.
+      collectives: bytes by "kind over axes".
+      bounds: roofline seconds by what bounds them: compute, memory, links.
+      xla_seconds: XLA's estimate; None where it gives none (GPUs).
+      hours: for the config's images, from xla_seconds or else the roofline; None for
+        the sampler.
+      compile_seconds: on this machine.
+    """
+
+    program: str
+    topology: str
+    mesh: dict[str, int]
+    batch: int
+    num_params: int
+    memory: dict[str, float]
+    hbm_bytes: float
+    fits: bool
+    model_flops: float
+    flops: float
+    accessed_bytes: float | None
+    collectives: dict[str, float]
+    bounds: dict[str, float]
+    xla_seconds: float | None
+    peak_flops: float
+    hours: float | None
+    compile_seconds: float
+
+    @property
+    def num_chips(self) -> int:
+        """Of the mesh."""
+        return math.prod(self.mesh.values())
+
+    @property
+    def roofline_seconds(self) -> float:
+        """The largest of the bounds."""
+        return max(self.bounds.values(), default=0.0)
+
+    @property
+    def seconds(self) -> float:
+        """XLA's estimate where there is one, else the roofline."""
+        return self.roofline_seconds if self.xla_seconds is None else self.xla_seconds
+
+    def mfu(self, seconds: float) -> float:
+        """Model FLOPs utilisation, if a call took so long."""
+        return self.model_flops / (self.num_chips * self.peak_flops * seconds)
+
+
+def _shard_bytes(tree) -> float:
+    """Bytes of one device's share of ShapeDtypeStructs with shardings."""
+    return float(
+        sum(
+            math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+            for x in jax.tree.leaves(tree)
+        )
+    )
+
+
+def state_bytes(layout: programs.Layout) -> dict[str, float]:
+    """Bytes a chip of the training state, by class."""
+    state = layout.state
+    return {
+        "params": _shard_bytes(state.params),
+        "optimizer": _shard_bytes(state.opt_state),
+        "EMA": _shard_bytes(state.ema),
+        "frozen": _shard_bytes(state.frozen),
+    }
+
+
+def _trace(config, mesh, program: str):
+    """(layout, memory of its arguments by class, Traced) of a program on a mesh."""
+    layout = programs.make_layout(config, mesh, inputs.frozen_shapes(config))
+    memory = state_bytes(layout)
+    if program == "step":
+        rows = sharding.batch_sharding(mesh)
+        example = pipeline.first_batch(config, 1)
+        batch = programs.batch_shapes(example, config.data.batch_size, rows)
+        return layout, memory, programs.jit_step(layout).trace(layout.state, batch)
+    state, rows = layout.state, sharding.batch_sharding(mesh)
+    weights = {"model": state.ema, "autoencoder": state.frozen["autoencoder"]}
+    *faces, angle = serving.sampler_shapes(config, mesh.size)
+    faces = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for x in (*faces,)]
+    steps = config.model.sample_steps
+    sampler = serving.make_sampler(config, "embedding", steps)
+    sampler = jax.jit(sharding.split_rows(sampler, mesh), out_shardings=rows)
+    memory = {"EMA": memory["EMA"], "frozen": memory["frozen"]}
+    return layout, memory, sampler.trace(weights, *faces, angle)
+
+
+def _model_flops(config, mesh, program: str, traced) -> int:
+    """FLOPs of a call without recomputation."""
+    if program != "step" or config.train.remat == "none":
+        return flops.count_flops(traced.jaxpr.jaxpr)
+    plain = ml_collections.ConfigDict(config)
+    plain.train.remat = "none"
+    return flops.count_flops(_trace(plain, mesh, program)[2].jaxpr.jaxpr)
+
+
+def _link_seconds(found, mesh, chip: chips.Chip) -> float:
+    """Time of all collectives at full link speed, one after the other.
+
+    An all-reduce is a reduce-scatter and an all-gather; in a ring of n each chip
+    receives (n - 1) / n of the bytes.
+    """
+    total = 0.0
+    for one in found:
+        width = math.prod(mesh.shape[axis] for axis in one.axes)
+        across = _crosses_hosts(one.axes, mesh) and chip.host_bandwidth
+        bandwidth = chip.host_bandwidth if across else chip.link_bandwidth
+        share = (width - 1) / width * (2 if one.kind == "all-reduce" else 1)
+        total += one.count * one.num_bytes * share / bandwidth
+    return total
+
+
+def _crosses_hosts(axes, mesh) -> bool:
+    """Whether chips that differ along `axes` alone are on different hosts."""
+    index = tuple(slice(None) if name in axes else 0 for name in mesh.axis_names)
+    group = np.atleast_1d(mesh.devices[index])
+    return len({device.process_index for device in group.flat}) > 1
+
+
+def _out_of_memory(error: Exception) -> float | None:
+    """Bytes that a program wanted, from XLA's message that it does not fit."""
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" not in text:
+        return None
+    used = re.search(r"Used ([\d.]+)([KMGT]?) of", text)
+    used = used or re.search(r"\(([\d.]+)([KMGT]?)\) exceeds", text)
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    return float(used[1]) * units[used[2]] if used else float("inf")
+
+
+def make_estimate(
+    config: ml_collections.ConfigDict,
+    topology: chips.Topology,
+    program: str = "step",
+    batch: int | None = None,
+    fsdp: int | None = None,
+) -> Estimate:
+    """Compiles a program for a topology and reads what XLA says of it.
+
+    Args:
+      config: of an experiment; see `inputs.fit_config` for what is changed.
+      topology: of `chips.make_topology`.
+      program: "step", the train step, or "sampler", one face a chip.
+      batch, fsdp: as of `inputs.fit_config`.
+
+    Raises:
+      ValueError: sizes that do not fit the chips. A program that does not fit their
+        memory is no error, see Estimate.fits.
+    """
+    wanted, num_chips = config.data.batch_size, len(topology.devices)
+    config = inputs.fit_config(config, num_chips, batch, fsdp)
+    mesh = sharding.make_mesh(config, topology.devices)
+    sharding.check_batch(config, mesh)
+    began = time.perf_counter()
+    layout, memory, traced = _trace(config, mesh, program)
+    num_flops = float(flops.count_flops(traced.jaxpr.jaxpr))
+    used, measured = _compile(traced, mesh, topology.chip)
+    if measured["fits"]:
+        measured["bounds"]["compute"] = num_flops / num_chips / topology.chip.flops
+    estimate = Estimate(
+        program=program,
+        topology=topology.name,
+        mesh=dict(mesh.shape),
+        batch=config.data.batch_size if program == "step" else num_chips,
+        num_params=sum(x.size for x in jax.tree.leaves(layout.state.params)),
+        memory=memory | {"activations": used - sum(memory.values())},
+        hbm_bytes=topology.chip.hbm_bytes,
+        model_flops=float(_model_flops(config, mesh, program, traced)),
+        flops=num_flops,
+        peak_flops=topology.chip.flops,
+        hours=None,
+        compile_seconds=time.perf_counter() - began,
+        **measured,
+    )
+    if program != "step" or not estimate.fits:
+        return estimate
+    # The config's images, at the batch that was planned.
+    num_steps = config.train.num_steps * wanted / config.data.batch_size
+    return dataclasses.replace(estimate, hours=num_steps * estimate.seconds / 3600)
+
+
+def _compile(traced, mesh, chip: chips.Chip) -> tuple[float, dict]:
+    """(bytes of HBM a chip, fields of Estimate); the least of them if it does not fit.
+
+    A GPU's compiler places what the card could not hold, a TPU's refuses.
+    """
+    unknown = {"accessed_bytes": None, "xla_seconds": None}
+    unknown |= {"fits": False, "collectives": {}, "bounds": {}}
+    try:
+        compiled = traced.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = _out_of_memory(error)
+        if used is None:
+            raise
+        return used, unknown
+    memory = compiled.memory_analysis()
+    used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    # Donated arguments are the outputs' memory as well.
+    used += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    used = float(used + memory.generated_code_size_in_bytes)
+    if used > chip.hbm_bytes:
+        return used, unknown
+    return used, {"fits": True} | _measure(compiled, mesh, chip)
+
+
+def _measure(compiled, mesh, chip: chips.Chip) -> dict:
+    """What XLA says of a compiled program's traffic and time."""
+    text = compiled.as_text()
+    found = hlo.find_collectives(text, dict(mesh.shape))
+    links = _link_seconds(found, mesh, chip)
+    accessed = (compiled.cost_analysis() or {}).get("bytes accessed")
+    bounds = {"links": links}
+    if accessed:
+        bounds["memory"] = accessed / chip.hbm_bandwidth
+    cycles = hlo.sum_cycles(text)
+    return {
+        "accessed_bytes": accessed,
+        "collectives": {
+            f"{kind} over {axes}": float(num)
+            for (kind, axes), num in hlo.sum_bytes(found).items()
+        },
+        "bounds": bounds,
+        "xla_seconds": max(cycles / chip.clock, links) if chip.clock else None,
+    }
