@@ -20,7 +20,7 @@ import tqdm
 from id2face_jax.anonymize import files
 from id2face_jax.anonymize.files import Product, Worker
 from id2face_jax.anonymize.inputs import Job
-from id2face_jax.anonymize.ledger import Ledger, hash_of_file, part_path
+from id2face_jax.anonymize.ledger import Ledger, discard, hash_of_file, part_path
 from id2face_jax.anonymize.pictures import Choices
 
 _MAX_DEATHS = 2
@@ -50,7 +50,7 @@ def run(
     ray = _ray()
     todo, records = files.begin(jobs, book, choices)
     for job in todo:
-        _mark(job).unlink(missing_ok=True)
+        discard(_mark(job))
     open_jobs = dict(enumerate(todo))
     started = not ray.is_initialized()
     try:
@@ -193,7 +193,7 @@ def _products(worker: Worker, jobs: Sequence[Job]) -> Iterator[Product]:
             continue
         yield from worker(group)
         for job in group:
-            _mark(job).unlink()
+            discard(_mark(job))
 
 
 def _mark(job: Job) -> pathlib.Path:
@@ -223,5 +223,5 @@ def _settle(job: Job, product: Product, book: Ledger) -> list[dict]:
             )
             product = files.refusal(job, error, product.records[0]["run"])
     records = files.settle(job, product, book)
-    _mark(job).unlink(missing_ok=True)
+    discard(_mark(job))
     return records

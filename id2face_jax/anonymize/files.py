@@ -21,6 +21,7 @@ from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.inputs import Job
 from id2face_jax.anonymize.ledger import (
     Ledger,
+    discard,
     hash_of,
     hash_of_file,
     part_path,
@@ -190,6 +191,9 @@ def _check(job: Job, book: Ledger, choices: Choices) -> None:
     """Raises ValueError if the job cannot be begun."""
     if job.error:
         raise ValueError(f"{job.source.name} {job.error}")
+    if job.source.exists() and not job.source.is_file():
+        # To open a pipe is to wait for ever; a device has no end.
+        raise ValueError(f"{job.source.name} is a pipe or a device, no file")
     book.check_replaceable(job.output, choices.overwrite)
 
 
@@ -212,7 +216,7 @@ def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
     if product.sha256 is None:
         if not job.error:
             book.remove(job.output)
-            part_path(job.output).unlink(missing_ok=True)
+            discard(part_path(job.output))
         book.add(records, archive)
         return records
     book.add(records, archive)

@@ -25,7 +25,7 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
     try:
         os.replace(part_path(path), path)
     except OSError:
-        part_path(path).unlink(missing_ok=True)
+        discard(part_path(path))
         raise
 
 
@@ -35,6 +35,12 @@ def part_path(path: pathlib.Path) -> pathlib.Path:
     The name is fixed: the part of a killed run is overwritten by the next.
     """
     return path.with_name(f".{path.name}.id2face-part")
+
+
+def discard(path: pathlib.Path) -> None:
+    """Removes a file of ours, if it is there."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
 
 
 def write_part(path: pathlib.Path, content: bytes) -> None:
@@ -47,7 +53,7 @@ def write_part(path: pathlib.Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise
 
 

@@ -4,6 +4,7 @@ Owns the recognition of a format by its layout, and `Dataset`: jobs for the pict
 and label files for the end of the run, when it is known which pictures have a result.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -56,7 +57,8 @@ class Dataset:
         """
         for job in self.jobs:
             if not job.error and not inputs.is_file_name(self.out):
-                job.output.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(OSError):  # then its pictures are refused
+                    job.output.parent.mkdir(parents=True, exist_ok=True)
         if self.root is None:
             return []
         written = {r["output"] for r in records if r["output_sha256"]}
