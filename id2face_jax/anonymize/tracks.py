@@ -54,9 +54,12 @@ class Track:
 
     @property
     def best(self) -> int:
-        """The frame of its best sighting."""
-        scores = [-1.0 if s is None else s.detection.score for s in self.sightings]
-        return self.start + int(np.argmax(scores))
+        """The frame of its best sighting; of those with an embedding, if any."""
+        ranks = [
+            (False, -1.0) if s is None else (s.embedding is not None, s.detection.score)
+            for s in self.sightings
+        ]
+        return self.start + ranks.index(max(ranks))
 
     @property
     def embedding(self) -> Float[np.ndarray, " d"] | None:
@@ -84,8 +87,9 @@ def link(
       least_cosine: below it, what is at the same place is another person: a cut.
     """
     tracks: list[Track] = []
+    open_tracks: list[Track] = []
     for index, sightings in enumerate(frames):
-        open_tracks = [t for t in tracks if index - t.end <= max_gap]
+        open_tracks = [t for t in open_tracks if index - t.end <= max_gap]
         pairs = [
             (_likeness(track, sighting, index, least_cosine), i, j)
             for i, track in enumerate(open_tracks)
@@ -98,9 +102,12 @@ def link(
                 used_sightings.add(j)
                 track = open_tracks[i]
                 track.sightings += [None] * (index - track.end) + [sightings[j]]
-        for j, sighting in enumerate(sightings):
-            if j not in used_sightings:
-                tracks.append(Track(index, [sighting]))
+        new = [
+            Track(index, [sighting])
+            for j, sighting in enumerate(sightings)
+            if j not in used_sightings
+        ]
+        open_tracks, tracks = open_tracks + new, tracks + new
     return [track for track in tracks if track.score > threshold]
 
 

@@ -1,13 +1,15 @@
 """Faces of a video: tracked, each with one new identity, verified frame by frame.
 
-Two passes, so that memory does not grow with the length. The first finds and embeds
-faces and keeps nothing else; tracks follow from it, and tracks that look alike are one
-person. The second decodes again and takes every frame through the same `rounds` as a
-picture, with noise, identity and the embedding to avoid shared along a person's tracks.
-Leaves containers to `video_files` and tracks to `tracks`.
+Two passes, so that no more than a batch of frames is in memory. The first finds and
+embeds faces and keeps nothing else (about a kilobyte a face and frame); tracks follow
+from it, and tracks that look alike are one person. The second decodes again and takes
+every frame through the same `rounds` as a picture, with noise, identity and the
+embedding to avoid shared along a person's tracks. Leaves containers to `video_files`,
+tracks to `tracks`, and what is said of the result to `video_report`.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +21,6 @@ from id2face_jax.anonymize import (
     finding,
     gallery,
     keys,
-    report,
     rounds,
     tracks,
     verify,
@@ -31,6 +32,7 @@ from id2face_jax.anonymize.rounds import Tools
 from id2face_jax.anonymize.subject import Face, Picture
 from id2face_jax.anonymize.tracks import Sighting, Track
 from id2face_jax.anonymize.video_files import Frame, Span
+from id2face_jax.anonymize.video_report import Flicker, Tally
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import Detection
 
@@ -66,29 +68,45 @@ class Cast:
         return [i for i, t in enumerate(self.tracks) if t.start <= index < t.end]
 
 
-def scan(
-    tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False
-) -> list[list[Sighting]]:
+@dataclasses.dataclass
+class Scan:
+    """What the first pass saw: the faces of each frame, and its time."""
+
+    sightings: list[list[Sighting]] = dataclasses.field(default_factory=list)
+    times: list[int] = dataclasses.field(default_factory=list)
+
+
+def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> Scan:
     """The first pass: what is seen in each frame, doubtful faces too.
 
-    Where nothing at all is seen, every frame gets the second look of `finding`.
+    A frame in which nothing is seen gets the closer look that photos get, before it is
+    believed to have no face.
     """
-    threshold = tools.settings.det_threshold
-    for find in (finding.look, finding.find_faces):
-        found = []
-        for frame in tqdm.tqdm(
-            video_files.frames(path, span), "faces", unit="frame", disable=quiet
-        ):
-            found.append(_sightings(tools, frame, find, threshold / 2))
-        if any(found) or not found:
-            break
-    if not found:
+    seen, least = Scan(), tools.settings.det_threshold / 2
+    for frame in tqdm.tqdm(
+        video_files.frames(path, span), "faces", unit="frame", disable=quiet
+    ):
+        seen.sightings.append(_sightings(tools, frame, least))
+        seen.times.append(frame.pts)
+    if not seen.times:
         raise ValueError(f"{path.name} has no frame in the span, or breaks off")
-    return found
+    return seen
 
 
-def _sightings(tools: Tools, frame: Frame, find, threshold: float) -> list[Sighting]:
-    detections = find(tools.detector, frame.pixels, threshold)
+def again(path: pathlib.Path, span: Span, times: Sequence[int]) -> Iterator[Frame]:
+    """The frames of `scan` once more; raises ValueError if they are others.
+
+    What was not searched must not be written as if there were no face in it.
+    """
+    frames = video_files.frames(path, span)
+    for time, frame in itertools.zip_longest(times, frames):
+        if frame is None or frame.pts != time:
+            raise ValueError(f"{path.name} changed while it was read")
+        yield frame
+
+
+def _sightings(tools: Tools, frame: Frame, threshold: float) -> list[Sighting]:
+    detections = finding.find_faces(tools.detector, frame.pixels, threshold)
     shaped = [d for d in detections if verify.is_face_shaped(d.landmarks)]
     vectors = {}
     if shaped:
@@ -98,16 +116,17 @@ def _sightings(tools: Tools, frame: Frame, find, threshold: float) -> list[Sight
     return [Sighting(d, vectors.get(id(d))) for d in detections]
 
 
-def cast(
-    tools: Tools, path: pathlib.Path, span: Span, found: Sequence[Sequence[Sighting]]
-) -> Cast:
+def cast(tools: Tools, path: pathlib.Path, span: Span, seen: Scan) -> Cast:
     """Tracks of what was seen, and people of the tracks that look alike."""
     threshold = tools.recognizers[0].threshold
     max_gap = round(_MAX_GAP_SECONDS * float(video_files.rate(path)))
     linked = tracks.link(
-        found, tools.settings.det_threshold, max_gap, least_cosine=threshold / 2
+        seen.sightings,
+        tools.settings.det_threshold,
+        max_gap,
+        least_cosine=threshold / 2,
     )
-    digests = _digests(tools, path, span, linked)
+    digests = _digests(tools, again(path, span, seen.times), linked)
     people: list[Person | None] = [None] * len(linked)
     means = [track.embedding for track in linked]
     known = [i for i, mean in enumerate(means) if mean is not None]
@@ -125,14 +144,15 @@ def cast(
     return Cast(linked, [tracks.filled(track) for track in linked], everyone)
 
 
-def _digests(tools: Tools, path, span: Span, linked: Sequence[Track]) -> list[bytes]:
+def _digests(
+    tools: Tools, frames: Iterator[Frame], linked: Sequence[Track]
+) -> list[bytes]:
     """Of each track's crop in the frame of its best sighting."""
     wanted: dict[int, list[int]] = {}
     for row, track in enumerate(linked):
         wanted.setdefault(track.best, []).append(row)
     digests = [b""] * len(linked)
-    frames = video_files.frames(path, span) if linked else ()
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(frames if linked else ()):
         for row in wanted.get(index, ()):
             best = linked[row].sightings[index - linked[row].start]
             landmarks = best.detection.landmarks
@@ -145,25 +165,15 @@ def _digests(tools: Tools, path, span: Span, linked: Sequence[Track]) -> list[by
 
 
 def changed_frames(
-    tools: Tools,
-    path: pathlib.Path,
-    span: Span,
-    who: Cast,
-    kept: frozenset[int],
-    quiet: bool = False,
+    tools: Tools, frames: Iterator[Frame], who: Cast, kept: frozenset[int]
 ) -> Iterator[tuple[Frame, Picture, list[int]]]:
     """The second pass: each frame with new pixels, its picture, and whose faces.
 
     The picture's first faces are those of the tracks given; more may follow that only
-    this frame shows. Faces of the tracks in `kept` stay.
+    this frame shows. Faces of the tracks in `kept` stay, where they are surely theirs.
     """
     batch: list[tuple[Frame, Picture, list[int]]] = []
-    length = max((track.end for track in who.tracks), default=0)
-    for index, frame in enumerate(
-        tqdm.tqdm(
-            video_files.frames(path, span), "new", length, unit="frame", disable=quiet
-        )
-    ):
+    for index, frame in enumerate(frames):
         rows = who.at(index)
         faces = [Face(who.detections[i][index - who.tracks[i].start]) for i in rows]
         batch.append((frame, Picture(Canvas(frame.pixels), faces), rows))
@@ -181,7 +191,8 @@ def _changed(tools: Tools, who: Cast, kept: frozenset[int], batch) -> Iterator:
             person = who.people[row]
             face.digest = person.digest or face.digest
             face.person = person.name
-            face.state = "kept" if row in kept else None
+            if row in kept and _is_surely(tools, face, person):
+                face.state = "kept"
             if person.avoids is not None and face.avoids is not None:
                 face.avoids = person.avoids
     rounds.finish(tools, pictures)
@@ -190,109 +201,12 @@ def _changed(tools: Tools, who: Cast, kept: frozenset[int], batch) -> Iterator:
         yield new, picture, rows
 
 
-@dataclasses.dataclass
-class Tally:
-    """What the report says of a video, gathered frame by frame.
-
-    Attributes:
-      faces: the worst of each track, and of faces that only one frame shows.
-      frames: how many each has.
-      blurred: how many of them are blurred.
-    """
-
-    faces: dict[int, Face] = dataclasses.field(default_factory=dict)
-    frames: dict[int, int] = dataclasses.field(default_factory=dict)
-    blurred: dict[int, int] = dataclasses.field(default_factory=dict)
-    num_frames: int = 0
-
-    def add(self, picture: Picture, rows: Sequence[int]) -> None:
-        """Counts one frame."""
-        alone = [-1 - self.num_frames] * (len(picture.faces) - len(rows))
-        for row, face in zip([*rows, *alone], picture.faces, strict=True):
-            worst = self.faces.get(row)
-            if worst is None or _badness(face) > _badness(worst):
-                self.faces[row] = face
-            self.frames[row] = self.frames.get(row, 0) + 1
-            is_blurred = face.state == "fallback"
-            self.blurred[row] = self.blurred.get(row, 0) + is_blurred
-        self.num_frames += 1
-
-    @property
-    def state(self) -> str:
-        """Of the video: the worst of its frames'."""
-        states = {face.state for face in self.faces.values()}
-        worst = (s for s in ("refused", "fallback", "anonymized") if s in states)
-        return next(worst, "no_face")
-
-    def records(self) -> list[dict]:
-        """Faces as in the report, each with its frames."""
-        return [
-            {
-                **report.face_record(face),
-                "frames": self.frames[row],
-                "blurred_frames": self.blurred[row],
-            }
-            for row, face in sorted(self.faces.items(), key=lambda item: item[0] < 0)
-        ]
-
-
-def _badness(face: Face) -> tuple[int, float]:
-    order = ("kept", "anonymized", "fallback", "refused")
-    cosine = face.cosine
-    return order.index(face.state), -1.0 if cosine is None else cosine
-
-
-class Flicker:
-    """How steady the new faces are, beside the steadiness of the source.
-
-    Between neighbouring frames of a track: `drift`, one minus the cosine of the
-    embeddings, and `warp`, the mean absolute difference of the aligned crops, in grey
-    levels of 255, inside of the mask.
-    """
-
-    def __init__(self, tools: Tools):
-        self._tools = tools
-        self._last: dict[int, tuple] = {}
-        self._steps: list[tuple[float, float, float, float]] = []
-
-    def add(self, picture: Picture, rows: Sequence[int]) -> None:
-        """Compares a frame with the one before."""
-        shown = {}
-        for row, face in zip(rows, picture.faces, strict=False):
-            if face.state == "anonymized" and face.embeddings is not None:
-                shown[row] = self._view(picture, face)
-        for row, now in shown.items():
-            if row in self._last:
-                self._steps.append(_step(self._last[row], now))
-        self._last = shown
-
-    def _view(self, picture: Picture, face: Face) -> tuple:
-        landmarks = face.detection.landmarks
-        size = self._tools.generator.size
-        crops = [
-            align.crop(image, face.matrix, size).astype(np.float32)
-            for image in (picture.canvas.original, picture.canvas.current)
-        ]
-        new = self._tools.recognizers[0]([picture.canvas.current], landmarks[None])[0]
-        return face.embeddings[0], new, *crops, face.mask
-
-    def record(self) -> dict | None:
-        """The means; None if no face stayed for two frames."""
-        if not self._steps:
-            return None
-        names = ("drift_source", "drift", "warp_source", "warp")
-        means = np.mean(self._steps, axis=0)
-        return {n: round(float(m), 4) for n, m in zip(names, means, strict=True)}
-
-
-def _step(before: tuple, now: tuple) -> tuple[float, float, float, float]:
-    drifts = [1.0 - float(before[i] @ now[i]) for i in (0, 1)]
-    weight = np.minimum(before[4], now[4])[..., None]
-    warps = [
-        float(np.sum(weight * np.abs(before[i] - now[i])) / (3 * np.sum(weight) + 1e-6))
-        for i in (2, 3)
-    ]
-    return (*drifts, *warps)
+def _is_surely(tools: Tools, face: Face, person: Person) -> bool:
+    """Whether this frame, too, shows the person: a track may go astray to another."""
+    if face.embeddings is None or person.avoids is None:
+        return False
+    cosine = float(face.embeddings[0] @ person.avoids)
+    return cosine >= tools.recognizers[0].threshold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,7 +220,11 @@ class Wishes:
 def meet(
     who: Cast, namer: Namer | None, chooser: Chooser | None
 ) -> tuple[Cast, frozenset[int]]:
-    """The cast with names, and the tracks whose faces stay as they are."""
+    """The cast with names, and the tracks whose faces stay as they are.
+
+    A track stays only if the chooser says so of it and of its person: likeness may have
+    put a stranger's track with that person's.
+    """
     unique = list({person.digest: person for person in who.people}.values())
     clearest = {
         person.digest: max(
@@ -316,23 +234,35 @@ def meet(
         for person in unique
     }
     unique.sort(key=lambda person: (-clearest[person.digest].area, person.digest))
-    faces = [
-        Face(
-            clearest[person.digest],
-            embeddings=None if person.avoids is None else (person.avoids,),
-            digest=person.digest,
-        )
-        for person in unique
-    ]
+    faces = [_portrait(clearest[p.digest], p.avoids, p.digest) for p in unique]
     names = namer(faces) if namer is not None else [None] * len(faces)
-    changes = chooser(faces) if chooser is not None else [True] * len(faces)
-    by_digest = {
-        person.digest: (dataclasses.replace(person, name=name), changed)
-        for person, name, changed in zip(unique, names, changes, strict=True)
+    named = {
+        person.digest: dataclasses.replace(person, name=name)
+        for person, name in zip(unique, names, strict=True)
     }
-    people = [by_digest[person.digest][0] for person in who.people]
-    kept = (i for i, p in enumerate(who.people) if not by_digest[p.digest][1])
+    people = [named[person.digest] for person in who.people]
+    if chooser is None:
+        return dataclasses.replace(who, people=people), frozenset()
+    of_people = dict(zip(named, chooser(faces), strict=True))
+    of_tracks = chooser(
+        [
+            _portrait(track.sightings[track.best - track.start].detection, vector, b"")
+            for track, vector in ((track, track.embedding) for track in who.tracks)
+        ]
+    )
+    kept = (
+        row
+        for row, (person, changes) in enumerate(zip(people, of_tracks, strict=True))
+        if not changes and not of_people[person.digest]
+    )
     return dataclasses.replace(who, people=people), frozenset(kept)
+
+
+def _portrait(
+    detection: Detection, embedding: Float[np.ndarray, " d"] | None, digest: bytes
+) -> Face:
+    vectors = None if embedding is None else (embedding,)
+    return Face(detection, embeddings=vectors, digest=digest)
 
 
 def _tracks_of(who: Cast, person: Person) -> list[Track]:
@@ -363,23 +293,28 @@ def anonymize(
 
     Raises ValueError at the first frame in which a face could not be hidden.
     """
-    who = cast(tools, source, wishes.span, scan(tools, source, wishes.span, quiet))
-    who, kept = meet(who, namer, chooser)
+    seen = scan(tools, source, wishes.span, quiet)
+    who, kept = meet(cast(tools, source, wishes.span, seen), namer, chooser)
+    frames = tqdm.tqdm(
+        again(source, wishes.span, seen.times),
+        "new",
+        len(seen.times),
+        unit="frame",
+        disable=quiet,
+    )
     tally, flicker, seconds = Tally(), Flicker(tools), 0.0
     with video_files.Writer(
         part, source, wishes.span, suffix=suffix, audio=wishes.audio
     ) as writer:
-        for frame, picture, rows in changed_frames(
-            tools, source, wishes.span, who, kept, quiet
-        ):
+        for frame, picture, rows in changed_frames(tools, iter(frames), who, kept):
             if picture.state == "refused":
                 raise ValueError(f"a face at {frame.seconds:.2f} s could not be hidden")
             tally.add(picture, rows)
             flicker.add(picture, rows)
             writer.write(frame)
             seconds = frame.seconds
-    whole = video_files.duration(source)
-    remark = ""
-    if wishes.span.end is None and seconds + _MAX_GAP_SECONDS < whole:
-        remark = f"the video breaks off at {seconds:.1f} of {whole:.1f} s"
+    assert tally.num_frames == len(seen.times)
+    end, remark = video_files.end_of(source), ""
+    if wishes.span.end is None and seconds + _MAX_GAP_SECONDS < end:
+        remark = f"the video breaks off at {seconds:.1f} of {end:.1f} s"
     return tally, flicker.record(), remark

@@ -74,6 +74,13 @@ def test_sighting_without_embedding_continues_a_track():
     assert unknown.embedding is None
 
 
+def test_best_sighting_is_one_with_an_embedding():
+    frames = [[sighting(10.0, 0.9, who=None)], [sighting(10.0, 0.4)], [sighting(10.0)]]
+    assert link(frames)[0].best == 2
+    assert link(frames[:2])[0].best == 1
+    assert link(frames[:1])[0].best == 0
+
+
 def test_points_are_steadier_but_never_far_from_where_they_were():
     rng = np.random.default_rng(0)
     frames = [[sighting(float(100 + rng.normal()))] for _ in range(60)]

@@ -1,5 +1,6 @@
 """Videos: no frame with an original face, and time, sound and size as they were."""
 
+import dataclasses
 import itertools
 import pathlib
 import subprocess
@@ -9,13 +10,16 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from id2face_jax.anonymize import files, inputs, ledger, video, video_files
+from id2face_jax.anonymize import files, inputs, ledger, tracks, video, video_files
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.tracks import Sighting
 from id2face_jax.anonymize.video_files import Span
+from id2face_jax.faces.detect import Detection
 from tests.anonymize import planted
 
 RATE, NUM_FRAMES = 10, 12
+WHOLE = Span()
 
 
 def scene(index):
@@ -92,6 +96,11 @@ def face_of(pixels):
     return pixels[60:120, 70:130].astype(int)
 
 
+def is_original(pixels):
+    """Whether it shows the planted face, upright and unchanged but for coding."""
+    return np.abs(face_of(pixels) - face_of(planted.picture(0))).mean() < 15
+
+
 def number_of(pixels):
     """What `scene` wrote into the corner."""
     return round(float(pixels[4:20, 4:20].mean()) / 20)
@@ -119,18 +128,24 @@ def test_every_frame_is_changed_and_all_else_is_kept(clip):
 
 
 class Blinking(planted.PlantedDetector):
-    """Misses the face, or is in doubt, in frames of some numbers."""
+    """Misses the face, or is in doubt, in frames of some numbers.
 
-    def __init__(self, blind=(), doubtful=()):
+    dim: numbers of frames in which only the closer look finds it.
+    """
+
+    def __init__(self, blind=(), doubtful=(), dim=()):
         super().__init__()
         self._blind, self._doubtful = set(blind), set(doubtful)
+        self._dim = set(dim)
 
     def __call__(self, image, threshold):
         found = super().__call__(image, threshold)
         if image.shape != (200, 220, 3):
             return found
-        if number_of(image) in self._blind:
+        if number_of(image) in self._blind or not is_original(image):
             return []
+        if number_of(image) in self._dim:
+            return found if threshold < 0.1 else []
         if number_of(image) in self._doubtful:
             return [self.doubt(found[0])] if threshold < 0.15 else []
         return found
@@ -142,8 +157,12 @@ class Blinking(planted.PlantedDetector):
 
 @pytest.mark.parametrize(
     "detector",
-    [Blinking(blind=(4, 5, 6)), Blinking(doubtful=(0, 1, 2, 11))],
-    ids=["lost", "doubtful"],
+    [
+        Blinking(blind=(4, 5, 6)),
+        Blinking(doubtful=(0, 1, 2, 11)),
+        Blinking(dim=(0, 8, 9, 10, 11)),
+    ],
+    ids=["lost", "doubtful", "only at a closer look"],
 )
 def test_no_frame_slips_through(clip, detector):
     record = run(clip, anonymizer=make_anonymizer(detector=detector))
@@ -152,6 +171,25 @@ def test_no_frame_slips_through(clip, detector):
     after, _ = read_clip("out/clip.mp4")
     for old, new in zip(before, after, strict=True):
         assert np.abs(face_of(old) - face_of(new)).mean() > 40
+
+
+@pytest.mark.parametrize("num", [NUM_FRAMES - 1, NUM_FRAMES + 1])
+def test_frames_that_were_not_searched_are_not_written(clip, monkeypatch, num):
+    """As if another program wrote to the file between the passes."""
+    frames, passes = video_files.frames, itertools.count()
+
+    def changing(path, span):
+        found = list(frames(path, span))
+        if next(passes) == 2:
+            extra = dataclasses.replace(found[-1], pts=found[-1].pts + 99)
+            found = [*found, extra][:num]
+        yield from found
+
+    monkeypatch.setattr(video_files, "frames", changing)
+    record = run(clip)
+    assert record["state"] == "refused"
+    assert "changed while it was read" in record["message"]
+    assert not [path for path in pathlib.Path("out").rglob("*") if path.is_file()]
 
 
 def test_face_that_is_hidden_in_no_frame_is_blurred_in_all(clip):
@@ -205,6 +243,105 @@ def test_other_containers(tmp_path, monkeypatch, suffix):
     assert len(read_clip(f"out/clip{suffix}")[0]) == 4
 
 
+def ffmpeg(*arguments):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
+    subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
+
+
+def copy(source, new, span=WHOLE, **options):
+    """A video through reader and writer, without a change."""
+    with video_files.Writer(new, source, span, suffix=new.suffix, **options) as writer:
+        for frame in video_files.frames(source, span):
+            writer.write(frame)
+    return new
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_avi_has_no_times_and_keeps_its_order(tmp_path, codec):
+    source = write_clip(tmp_path / "clip.mkv", sound=False)
+    old = tmp_path / "old.avi"
+    ffmpeg("-i", source, "-c:v", codec, "-bf", 2, "-q:v", 2, old)
+    after, times = read_clip(copy(old, tmp_path / "new.avi"))
+    assert [number_of(pixels) for pixels in after] == list(range(NUM_FRAMES))
+    assert times == pytest.approx([i / RATE for i in range(NUM_FRAMES)])
+
+
+def test_time_counts_from_where_the_video_begins(clip, tmp_path):
+    late = tmp_path / "late.mkv"
+    ffmpeg("-i", clip, "-c", "copy", "-output_ts_offset", 7, late)
+    assert read_clip(late)[1][0] == pytest.approx(0.0, abs=0.05)
+    part = copy(late, tmp_path / "part.mkv", Span(0.3, 0.8))
+    after, times = read_clip(part)
+    assert [number_of(pixels) for pixels in after] == [3, 4, 5, 6, 7]
+    assert sound_of(part) and video_files.end_of(part) < 1.5
+
+
+def test_frames_of_one_time_are_one_frame(tmp_path):
+    path, times = tmp_path / "twice.mkv", [0, 1, 1, 2, 3]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 220, 200, "yuvj420p"
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(scene(index), format="rgb24")
+            frame.pts = index
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = time
+                container.mux(packet)
+    assert [number_of(pixels) for pixels in read_clip(path)[0]] == [0, 1, 3, 4]
+
+
+def test_sound_stands_beside_its_pictures(tmp_path):
+    """Players look no further than some seconds; 10 s is what the muxer waits."""
+    small = lambda index: np.full((48, 64, 3), index, np.uint8)  # noqa: E731
+    source = write_clip(tmp_path / "clip.mkv", num=15 * RATE, make=small)
+    with av.open(str(copy(source, tmp_path / "new.mkv"))) as container:
+        reached = {"video": 0.0, "audio": 0.0}
+        for packet in container.demux():
+            if packet.pts is not None:
+                reached[packet.stream.type] = float(packet.pts * packet.time_base)
+                assert abs(reached["video"] - reached["audio"]) < 2
+    assert min(reached.values()) > 14
+
+
+def test_sound_that_does_not_fit_is_an_error_that_says_what_to_do(clip, tmp_path):
+    with pytest.raises(ValueError, match="keep the suffix .mp4, or give --no-audio"):
+        copy(clip, tmp_path / "new.webm")
+    copy(clip, tmp_path / "new.webm", audio=False)
+
+
+def test_frames_of_changing_size_are_refused(clip, tmp_path):
+    first = next(video_files.frames(clip, Span()))
+    small = dataclasses.replace(first, pixels=first.pixels[:100].copy(), seconds=0.1)
+    with (
+        pytest.raises(ValueError, match="change size at 0.10 s, from 220 x 200"),
+        video_files.Writer(tmp_path / "n", clip, Span(), suffix=".mp4") as writer,
+    ):
+        writer.write(first)
+        writer.write(small)
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "unspecified"])
+def test_colours_mean_what_they_meant(tmp_path, matrix):
+    bars = np.zeros((720, 1280, 3), np.uint8)
+    for column, color in enumerate(itertools.product((40, 200), repeat=3)):
+        bars[:, 160 * column : 160 * (column + 1)] = color
+    source = write_clip(tmp_path / "a.mkv", 2, sound=False, make=lambda i: bars)
+    tagged = tmp_path / "tagged.mp4"
+    tags = f"colorspace={matrix}:color_primaries={matrix}:color_trc={matrix}"
+    filters = f"scale=out_color_matrix={matrix},setparams={tags}"
+    filters = "null" if matrix == "unspecified" else filters
+    ffmpeg("-i", source, "-vf", filters, "-crf", 4, tagged)
+    new = copy(tagged, tmp_path / "new.mp4")
+    with av.open(str(new)) as old, av.open(str(tagged)) as container:
+        one, other = (c.streams.video[0].codec_context for c in (old, container))
+        assert one.color_primaries == other.color_primaries
+        assert one.color_trc == other.color_trc
+        # Said, if it was said; the matrix itself may be another.
+        assert (one.colorspace == 2) == (other.colorspace == 2)
+    before, after = read_clip(tagged)[0][0], read_clip(new)[0][0]
+    assert np.abs(before.astype(int) - after).mean() < 3
+
+
 def test_odd_size_is_kept(tmp_path):
     frame = next(video_files.frames(write_clip(tmp_path / "a.mp4", num=2), Span()))
     odd = video_files.Frame(frame.pixels[:131, :117].copy(), 0.0, 0, frame.time_base)
@@ -251,6 +388,50 @@ def test_kept_person_stays(clip):
     assert record["state"] == "no_face" and record["faces"][0]["state"] == "kept"
     before, after = read_clip(clip)[0][5], read_clip("out/clip.mp4")[0][5]
     assert np.abs(face_of(before) - face_of(after)).mean() < 10
+
+
+class Turning(planted.PlantedRecognizer):
+    """The planted face becomes another person's, slowly, from frame to frame."""
+
+    def __call__(self, images, landmarks):
+        vectors = np.zeros((len(images), self.dim), np.float32)
+        for vector, image in zip(vectors, images, strict=True):
+            angle = 0.25 * number_of(image)
+            known = is_original(image)
+            vector[:3] = [np.cos(angle), np.sin(angle), 0] if known else [0, 0, 1]
+        return vectors
+
+
+def test_kept_track_that_goes_astray_is_hidden_there(clip):
+    anonymizer = Anonymizer(
+        planted.PlantedGenerator(planted.other_face),
+        [Turning()],
+        planted.PlantedDetector(),
+        Settings(),
+    )
+    people = files.People(chooser=lambda faces: [False] * len(faces))
+    record = run(clip, anonymizer=anonymizer, people=people)
+    # One track; its middle is the person that its mean shows, and its ends are not.
+    assert record["state"] == "anonymized" and len(record["faces"]) == 1
+    after, _ = read_clip("out/clip.mp4")
+    kept = [is_original(pixels) for pixels in after]
+    assert any(kept[4:8]) and not any([*kept[:2], *kept[-2:]])
+
+
+def test_track_stays_only_if_it_is_kept_itself():
+    """Likeness put two tracks together; the chooser keeps only one of them."""
+    ann, like_ann = np.eye(2, 16, dtype=np.float32)
+
+    def track(start, vector):
+        box = np.float32([10, 10, 50, 50])
+        seen = Sighting(Detection(box, 0.9, np.zeros((5, 2), np.float32)), vector)
+        return tracks.Track(start, [seen])
+
+    person = video.Person(b"digest", (ann + like_ann) / np.sqrt(2))
+    who = video.Cast([track(0, ann), track(9, like_ann)], [[], []], [person] * 2)
+    chooser = lambda faces: [f.embeddings[0][0] < 0.5 for f in faces]  # noqa: E731
+    assert video.meet(who, None, chooser)[1] == {0}
+    assert video.meet(who, None, lambda faces: [True] * len(faces))[1] == set()
 
 
 def test_key_names_the_person_of_the_whole_video(clip):
