@@ -112,11 +112,11 @@ def risk(checks: Sequence[Check]) -> dict:
         }
     worst = max(checks, key=lambda check: check.cosine - check.threshold)
     if not worst.passed:
-        words = "still recognised"
+        words = "high: still recognised"
     elif worst.cosine < worst.threshold / 2:
-        words = "not recognised, by far"
+        words = "low: far below the limit"
     else:
-        words = "not recognised"
+        words = "moderate: below the limit, but near it"
     # NaN is no JSON; such a check has failed.
     cosine = None if np.isnan(worst.cosine) else round(worst.cosine, 3)
     return {

@@ -47,7 +47,7 @@ def test_answer_has_new_pixels_words_and_a_report():
     assert about["state"] == "anonymized" and about["type"] == "image/png"
     assert "new one" in about["headline"]
     (face,) = about["faces"]
-    assert face["outcome"] == "new face" and "not recognised" in face["words"]
+    assert face["outcome"] == "new face" and "below the limit" in face["words"]
     assert face["cosine"] < face["threshold"] == 0.6
     left, top, right, bottom = face["box"]
     assert 0 < left < right < 1 and 0 < top < bottom < 1
@@ -84,7 +84,7 @@ def test_refused_photo_gives_nothing_out():
     given = ask(photo(), anonymizer)
     assert given.about["state"] == "refused" and given.picture == b""
     assert "no picture is given out" in given.about["headline"]
-    assert given.about["faces"][0]["words"] == "still recognised"
+    assert given.about["faces"][0]["words"] == "high: still recognised"
 
 
 def test_photo_without_a_face_gives_nothing_out():
@@ -130,10 +130,10 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
 @pytest.mark.parametrize(
     ("cosine", "words"),
     [
-        (0.1, "not recognised, by far"),
-        (0.5, "not recognised"),
-        (0.6, "still recognised"),
-        (np.nan, "still recognised"),
+        (0.1, "low: far below the limit"),
+        (0.5, "moderate: below the limit, but near it"),
+        (0.6, "high: still recognised"),
+        (np.nan, "high: still recognised"),
     ],
 )
 def test_risk_in_words(cosine, words):
