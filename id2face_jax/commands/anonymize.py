@@ -202,6 +202,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if not args.quiet:
         seconds = time.perf_counter() - start
+        for record in records:
+            if record.get("flicker"):
+                print(_printable(_steadiness(record)))
         _tell(
             dataset, shard, f"{_summary(records)} in {seconds:.1f} s; see {book.path}"
         )
@@ -359,6 +362,15 @@ def _summary(records: Sequence[dict]) -> str:
         for kind in ("files", "faces")
     )
     return f"{len(records)} files: {files}; faces: {faces or 'none'}"
+
+
+def _steadiness(record: dict) -> str:
+    flicker = record["flicker"]
+    return (
+        f"flicker of {record['input']} from frame to frame: embedding drift "
+        f"{flicker['drift']:.3f} (source {flicker['drift_source']:.3f}), warp error "
+        f"{flicker['warp']:.1f} grey levels (source {flicker['warp_source']:.1f})"
+    )
 
 
 def _tell(dataset, shard, summary: str) -> None:

@@ -11,6 +11,7 @@ from id2face_jax import cli
 from id2face_jax.anonymize import generator
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from tests.anonymize import planted
+from tests.anonymize.test_video import write_clip
 
 
 @pytest.fixture
@@ -54,6 +55,15 @@ def test_folder(loaded, capsys):
     assert "4 files: 4 anonymized; faces: 4 anonymized" in capsys.readouterr().out
     page = pathlib.Path("out/report.html").read_text()
     assert "0 of 4" in page and "photos/ann/1.png" in page and "<script" not in page
+
+
+def test_flicker_of_a_video_is_told(loaded, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", num=3, sound=False)
+    assert cli.main(["anonymize", str(clip), "-o", "out"]) == 0
+    shown = capsys.readouterr().out
+    assert f"flicker of {clip} from frame to frame: embedding drift 0.0" in shown
+    assert cli.main(["anonymize", str(clip), "-o", "out", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_one_file_with_every_choice_of_faces(loaded):
