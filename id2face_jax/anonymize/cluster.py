@@ -67,7 +67,7 @@ def run(
                     if job is not None:
                         records += _settle(job, product, book)
                         bar.update()
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+    except (ray.exceptions.RayError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise ValueError(f"the Ray cluster failed: {reason[0]}") from error
     finally:
@@ -96,7 +96,12 @@ def _connect(ray, address: str) -> None:
     options = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options["include_dashboard"] = False
-    ray.init(address=address, **options)
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:  # Ray raises bare ones, too
+        raise ValueError(
+            f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def _answers(

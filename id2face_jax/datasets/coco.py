@@ -10,7 +10,13 @@ import pathlib
 from pathlib import PurePath
 
 from id2face_jax.anonymize import texts
-from id2face_jax.datasets.labels import IsWritten, LabelFile, Labels, Pictures
+from id2face_jax.datasets.labels import (
+    IsWritten,
+    LabelFile,
+    Labels,
+    Pictures,
+    find_files,
+)
 
 _PLACES = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 
@@ -18,8 +24,7 @@ _PLACES = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | None:
     """The COCO labels in a folder; None if there are none."""
     labels = Labels()
-    paths = sorted({path for place in _PLACES for path in root.glob(place)})
-    for path in paths:
+    for path in find_files(root, *_PLACES):
         content = path.read_bytes()
         if b'"images"' not in content or b'"file_name"' not in content:
             continue

@@ -111,6 +111,12 @@ class Pictures:
         return tuple(p for p in path.parts if p not in ("..", path.anchor))
 
 
+def find_files(root: pathlib.Path, *patterns: str) -> list[pathlib.Path]:
+    """The files that match a pattern, in order; no pipes, which nobody may open."""
+    found = {path for pattern in patterns for path in root.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
 def copied(picture: PurePath):
     """A `rewrite` for the labels of one picture: as they are, or not at all."""
 

@@ -112,13 +112,14 @@ def _are_archives(names: Sequence[str]) -> bool:
     paths = [pathlib.Path(name) for name in names]
     if all(path.suffix.lower() in archives.SUFFIXES for path in paths):
         return True
-    (first, *more) = paths
-    if more or not first.is_dir():
+    if len(paths) > 1 or not paths[0].is_dir():
         return False
-    suffixes = {entry.suffix.lower() for entry in first.rglob("*") if entry.is_file()}
-    return bool(suffixes & set(archives.SUFFIXES)) and not (
-        suffixes & set(inputs.SUFFIXES)
-    )
+    has_archives = False
+    for entry in paths[0].rglob("*"):
+        if entry.suffix.lower() in inputs.SUFFIXES:
+            return False
+        has_archives = has_archives or entry.suffix.lower() in archives.SUFFIXES
+    return has_archives
 
 
 def _labelled(

@@ -12,7 +12,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from id2face_jax.anonymize import images, texts
-from id2face_jax.datasets.labels import IsWritten, LabelFile, Labels, Pictures
+from id2face_jax.datasets.labels import (
+    IsWritten,
+    LabelFile,
+    Labels,
+    Pictures,
+    find_files,
+)
 
 SUFFIXES = (".csv", ".tsv")
 
@@ -20,9 +26,8 @@ SUFFIXES = (".csv", ".tsv")
 def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | None:
     """The tables in a folder that name its pictures; None if there are none."""
     labels = Labels()
-    for suffix in SUFFIXES:
-        for path in sorted(root.glob("*" + suffix)):
-            read_table(path.relative_to(root), root, pictures, keep_links, labels)
+    for path in find_files(root, *("*" + suffix for suffix in SUFFIXES)):
+        read_table(path.relative_to(root), root, pictures, keep_links, labels)
     return labels if labels.files else None
 
 

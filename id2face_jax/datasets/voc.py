@@ -9,7 +9,13 @@ import re
 from pathlib import PurePath
 from xml.etree import ElementTree
 
-from id2face_jax.datasets.labels import IsWritten, LabelFile, Labels, Pictures
+from id2face_jax.datasets.labels import (
+    IsWritten,
+    LabelFile,
+    Labels,
+    Pictures,
+    find_files,
+)
 
 _MAPS = ("SegmentationClass", "SegmentationObject")
 # Who took the photo, its number at Flickr, its path on the labeller's machine.
@@ -33,7 +39,7 @@ def _read_base(root, base, pictures: Pictures, keep_links: bool, labels: Labels)
         for path in pictures.paths
         if any(path.is_relative_to(here / folder) for folder in _MAPS)
     }
-    for path in sorted((base / "Annotations").glob("*.xml")):
+    for path in find_files(base / "Annotations", "*.xml"):
         name = path.relative_to(root)
         picture = by_stem.get(path.stem)
         if picture is None:
@@ -44,7 +50,7 @@ def _read_base(root, base, pictures: Pictures, keep_links: bool, labels: Labels)
             if size is not None:
                 labels.sizes[picture] = size
         labels.files.append(LabelFile(name, _rewrite_xml(picture, keep_links)))
-    for path in sorted((base / "ImageSets").rglob("*.txt")):
+    for path in find_files(base / "ImageSets", "**/*.txt"):
         name = path.relative_to(root)
         for stem in filter(None, map(_first, path.read_bytes().splitlines())):
             if stem not in by_stem:

@@ -18,6 +18,7 @@ from id2face_jax.datasets.labels import (
     Labels,
     Pictures,
     copied,
+    find_files,
     unchanged,
 )
 
@@ -28,7 +29,7 @@ _NAMES = ("*.names", "classes.txt", "labels/classes.txt")
 def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | None:
     """The YOLO labels in a folder; None if there are none."""
     labels, lists = Labels(), set()
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+    for path in find_files(root, "*.yaml", "*.yml"):
         settings = _settings(path)
         if settings is None:
             continue
@@ -44,7 +45,7 @@ def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | N
         if (root / path).is_file():
             labels.files.append(LabelFile(path, copied(picture)))
     _read_lists(root, pictures, lists, labels)
-    for path in sorted({path for place in _NAMES for path in root.glob(place)}):
+    for path in find_files(root, *_NAMES):
         labels.files.append(LabelFile(path.relative_to(root), unchanged))
     return labels if labels.files else None
 

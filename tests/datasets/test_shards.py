@@ -1,11 +1,12 @@
 """Parts of a run on several machines: the same bytes as one machine's."""
 
 import pathlib
+import pickle
 import shutil
 
 import pytest
 
-from id2face_jax.anonymize import shards
+from id2face_jax.anonymize import cluster, files, shards
 from tests.datasets.test_labels import coco_file
 
 
@@ -81,6 +82,28 @@ def test_every_name_is_in_one_shard():
 def test_likeness_needs_all_photos_in_one_process(coco, capsys, extra):
     assert coco.run("--key-file", "k", *extra) == 2
     assert "--person-from" in capsys.readouterr().err
+
+
+def test_command_sends_a_cluster_all_that_a_worker_needs(coco, monkeypatch):
+    calls = []
+
+    def run(make_worker, jobs, book, choices, **options):
+        calls.append(options)
+        worker = pickle.loads(pickle.dumps(make_worker))()
+        book.add_run(worker.run_id, worker.made_with)
+        todo, records = files.begin(jobs, book, choices)
+        for group in files.groups(reversed(todo), 3):
+            for job, product in zip(group, worker(group), strict=True):
+                records += files.settle(job, product, book)
+        return records
+
+    assert coco.run("--seed", "5", out="whole") == 3
+    monkeypatch.setattr(cluster, "run", run)
+    extra = ["--ray-address", "auto", "--workers", "2", "--quiet"]
+    assert coco.run("--seed", "5", *extra) == 3
+    assert calls == [{"address": "auto", "num_workers": 2, "quiet": True}]
+    assert coco.contents() == coco.contents("whole")
+    assert coco.report()["runs"] == coco.report("whole/report.json")["runs"]
 
 
 def test_workers_are_for_a_cluster(coco):
