@@ -77,16 +77,12 @@ class Scan:
 
 
 def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> Scan:
-    """The first pass: what is seen in each frame, doubtful faces too.
-
-    A frame in which nothing is seen gets the closer look that photos get, before it is
-    believed to have no face.
-    """
-    seen, least = Scan(), tools.settings.det_threshold / 2
+    """The first pass: what is seen in each frame, doubtful faces too."""
+    seen = Scan()
     for frame in tqdm.tqdm(
         video_files.frames(path, span), "faces", unit="frame", disable=quiet
     ):
-        seen.sightings.append(_sightings(tools, frame, least))
+        seen.sightings.append(_sightings(tools, frame))
         seen.times.append(frame.pts)
     if not seen.times:
         raise ValueError(f"{path.name} has no frame in the span, or breaks off")
@@ -105,8 +101,8 @@ def again(path: pathlib.Path, span: Span, times: Sequence[int]) -> Iterator[Fram
         yield frame
 
 
-def _sightings(tools: Tools, frame: Frame, threshold: float) -> list[Sighting]:
-    detections = finding.find_faces(tools.detector, frame.pixels, threshold)
+def _sightings(tools: Tools, frame: Frame) -> list[Sighting]:
+    detections = _detections(tools, frame)
     shaped = [d for d in detections if verify.is_face_shaped(d.landmarks)]
     vectors = {}
     if shaped:
@@ -114,6 +110,24 @@ def _sightings(tools: Tools, frame: Frame, threshold: float) -> list[Sighting]:
         embeddings = tools.recognizers[0]([frame.pixels] * len(shaped), landmarks)
         vectors = dict(zip(map(id, shaped), embeddings, strict=True))
     return [Sighting(d, vectors.get(id(d))) for d in detections]
+
+
+def _detections(tools: Tools, frame: Frame) -> list[Detection]:
+    """Faces of a frame, with a score above half the threshold.
+
+    One without a sure face gets the closer look that photos get, since it may be
+    written unchanged.
+    """
+    threshold = tools.settings.det_threshold
+    found = finding.look(tools.detector, frame.pixels, threshold / 2)
+    if any(face.score > threshold for face in found):
+        return found
+    closer = finding.find_faces(tools.detector, frame.pixels, threshold)
+    return closer + [
+        face
+        for face in found
+        if not any(finding.is_same_face(face.box, other.box) for other in closer)
+    ]
 
 
 def cast(tools: Tools, path: pathlib.Path, span: Span, seen: Scan) -> Cast:

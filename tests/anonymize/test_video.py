@@ -130,13 +130,13 @@ def test_every_frame_is_changed_and_all_else_is_kept(clip):
 class Blinking(planted.PlantedDetector):
     """Misses the face, or is in doubt, in frames of some numbers.
 
-    dim: numbers of frames in which only the closer look finds it.
+    dim: numbers of frames in which only the second look finds it.
     """
 
     def __init__(self, blind=(), doubtful=(), dim=()):
         super().__init__()
         self._blind, self._doubtful = set(blind), set(doubtful)
-        self._dim = set(dim)
+        self._dim, self._looked_at = set(dim), set()
 
     def __call__(self, image, threshold):
         found = super().__call__(image, threshold)
@@ -144,8 +144,9 @@ class Blinking(planted.PlantedDetector):
             return found
         if number_of(image) in self._blind or not is_original(image):
             return []
-        if number_of(image) in self._dim:
-            return found if threshold < 0.1 else []
+        if number_of(image) in self._dim - self._looked_at:
+            self._looked_at.add(number_of(image))
+            return []
         if number_of(image) in self._doubtful:
             return [self.doubt(found[0])] if threshold < 0.15 else []
         return found

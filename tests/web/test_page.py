@@ -206,7 +206,7 @@ def test_photo_is_dropped_hidden_compared_and_saved(page, browser, tmp_path):
 
 def take_screenshot(browser):
     browser.execute_script(
-        "const s = document.getElementById('slider'); s.value = 50;"
+        "const s = document.getElementById('slider'); s.value = 44;"
         "s.dispatchEvent(new Event('input')); s.blur(); window.scrollTo(0, 0)"
     )
     picture = PIL.Image.open(io.BytesIO(browser.get_screenshot_as_png()))
