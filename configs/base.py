@@ -60,6 +60,9 @@ def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
     model.kind = "embedded"  # or "stable_diffusion": which UNet
     model.embedding_dim = 128  # of the recogniser that made the records
+    # Or "gaussian": random directions in place of the learned space. This, harmonizer
+    # and masked are for ablations, as weights of 0 in the next group are.
+    model.identity_space = "vae"
     model.identity_dim = 128  # of u
     model.identity_hidden_dim = 256
     model.attribute_channels = 4  # on the coarse grid: the bottleneck
@@ -68,6 +71,9 @@ def _model() -> ml_collections.ConfigDict:
     model.attribute_depth = 2
     model.leak_probe_dim = 512  # width of the adversary that reads identity from them
     model.condition_dim = 128
+    model.portrait = True  # the UNet sees the average face of the identity
+    model.harmonizer = "gated"  # or "sum"
+    model.masked = True  # the UNet sees what is outside the mask, and paints inside
     model.unet_dims = (128, 256, 384)  # at 1/8, 1/16 and 1/32 of the image
     model.unet_depths = (1, 2, 2)
     model.unet_ratio = 3.0
@@ -75,7 +81,9 @@ def _model() -> ml_collections.ConfigDict:
     model.prediction = "scaled_x0"  # or "x0", "v"; "eps" under stable_diffusion alone
     model.schedule = "cosine"  # or "stable_diffusion": the noise levels of its UNet
     model.schedule_shift = 1.0  # cosine alone; above 1: more signal at the same t
-    model.sample_steps = 25  # DDIM steps of grids and of the export's default
+    # Of grids, and what an export does by default.
+    model.sample_steps = 25  # DDIM steps
+    model.sample_temperature = 0.5  # scale of the noise that sampling starts from
     return model
 
 
@@ -89,17 +97,18 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_free_nats = 0.05  # a dimension
     loss.identity_consistency = 0.5
     loss.identity_alignment = 0.01
+    loss.portrait = 1.0
     loss.attribute_alignment = 0.1
     loss.attribute_kl = 5e-5  # a nat; 3e-4 silenced the attributes within 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
     loss.identity_leak = 0.3  # against what the adversary reads; 0: it only measures
     loss.identity_dropout = 0.1  # share of samples that see the null identity
-    # Every n-th photo is recomposed with a sampled identity, which a frozen recogniser
-    # judges; 0 = never. It costs a decoder and a recogniser pass for those photos.
-    loss.cross_every = 8
-    loss.cross_t_min = 0.4  # smallest t of those photos
-    loss.cross_identity = 0.3
-    loss.cross_source = 0.3
+    # A frozen recogniser judges every n-th photo; 0 = none. Each second one of those is
+    # recomposed with a sampled identity. It costs a decoder and a recogniser pass each.
+    loss.judge_every = 4
+    loss.judge_t_min = 0.6  # smallest t of those photos
+    loss.judged_identity = 0.1
+    loss.judged_source = 0.1
     return loss
 
 

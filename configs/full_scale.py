@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = _model(config.model)
     # The recogniser that could judge sampled identities is the one of the embedded
     # default, which reads 128 px crops and other embeddings.
-    config.loss.cross_every = 0
+    config.loss.judge_every = 0
     config.optim.b2 = 0.999  # long runs
     config.optim.lr_warmup_steps = 1_000  # new layers first, before much of UNet moves
     config.optim.ema_decay = 0.9999  # as Stable Diffusion was trained
@@ -66,6 +66,7 @@ def _model(model: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.attribute_dim = 512
     model.attribute_depth = 4
     model.condition_dim = 768
+    model.portrait = False  # cross-attention brings the identity to its places
     model.unet_dims = (320, 640, 1280, 1280)
     model.unet_depths = (2, 2, 2, 2)  # residual blocks going down; one more coming up
     model.unet_heads = (8, 8, 8, 8)  # attention heads a level

@@ -36,7 +36,23 @@ DTYPES = ("float32", "bfloat16", "float16")
 MODEL_FIELDS = ("task", "data.image_size", "autoencoder", "model")
 AUTOENCODER_FIELDS = ("autoencoder",)
 # Fields of those groups that change no network.
-_FREE_FIELDS = ("weights", "latent_noise", "l1_weight", "l2_weight", "sample_steps")
+_FREE_FIELDS = (
+    "weights",
+    "latent_noise",
+    "l1_weight",
+    "l2_weight",
+    "sample_steps",
+    "sample_temperature",
+)
+# config.model before these fields came.
+_MODEL_BEFORE = {
+    "identity_space": "vae",
+    "harmonizer": "gated",
+    "masked": True,
+    "leak_probe_dim": 512,
+    "portrait": False,
+    "sample_temperature": 1.0,
+}
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -47,9 +63,15 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.FrozenConfigDict:
-    """The inverse of `to_json`; lists come back as the tuples they were."""
+    """The inverse of `to_json`; lists come back as the tuples they were.
+
+    An older config gets the fields that came after it, with what it meant.
+    """
+    data = json.loads(text)
+    if "model" in data:
+        data["model"] = _MODEL_BEFORE | data["model"]
     # Twice: one pass makes tuples, but remembers lists and is unequal to the original.
-    once = ml_collections.FrozenConfigDict(json.loads(text))
+    once = ml_collections.FrozenConfigDict(data)
     return ml_collections.FrozenConfigDict(once.to_dict())
 
 

@@ -24,6 +24,7 @@ from id2face_jax.models.sd_unet import StableUNet, TokenUNet
 from id2face_jax.models.unet import UNet
 
 KINDS = ("embedded", "stable_diffusion")  # of autoencoders and of UNets
+HARMONIZERS = ("gated", "sum")
 MODES = ("embedding", "latent", "none", "own", "null")
 
 
@@ -58,7 +59,10 @@ def make_autoencoder(
 
 def make_model(config: ml_collections.ConfigDict) -> ID2Face:
     """The trainable networks of config.model."""
-    model = config.model
+    model, portrait = config.model, None
+    if model.portrait:
+        side = config.data.image_size // make_autoencoder(config).factor
+        portrait = (side, side, config.autoencoder.latent_channels)
     return ID2Face(
         embedding_dim=model.embedding_dim,
         identity_dim=model.identity_dim,
@@ -69,6 +73,8 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         attribute_stride=model.attribute_stride,
         leak_probe_dim=model.leak_probe_dim,
         condition_dim=model.condition_dim,
+        identity_space=model.identity_space,
+        portrait_shape=portrait,
         unet=_make_unet(config),
         dtype=jnp.dtype(config.train.dtype),
     )
@@ -77,7 +83,15 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
 def _make_unet(config: ml_collections.ConfigDict) -> UNet | TokenUNet:
     model = config.model
     size = (tuple(model.unet_dims), tuple(model.unet_depths))
-    inside = {"remat": config.train.remat, "dtype": jnp.dtype(config.train.dtype)}
+    if model.harmonizer not in HARMONIZERS:
+        raise ValueError(
+            f"model.harmonizer is {model.harmonizer!r}; use one of {HARMONIZERS}"
+        )
+    inside = {
+        "gated": model.harmonizer == "gated",
+        "remat": config.train.remat,
+        "dtype": jnp.dtype(config.train.dtype),
+    }
     if model.kind == "embedded":
         return UNet(*size, model.unet_ratio, model.unet_attention_from, **inside)
     if model.kind != "stable_diffusion":
@@ -130,6 +144,28 @@ def latent_mask(
 ) -> Float[Array, "n h h 1"]:
     """The mask on the latent's grid: the mean over each cell of factor^2 pixels."""
     return resize_map(masks[..., None], masks.shape[1] // factor)
+
+
+def encode_crops(
+    config: ml_collections.ConfigDict,
+    params: dict,
+    x: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+) -> tuple[Float[Array, "n h h c"], Float[Array, "n h h c"], Float[Array, "n h h 1"]]:
+    """z = E(x), what the UNet sees of it, z_m = E(x (1 - m)), and m on z's grid.
+
+    params: of the autoencoder. x: images in [-1, 1]. Without config.model.masked the
+    UNet sees nothing of x and paints all of it.
+    """
+    autoencoder = make_autoencoder(config)
+
+    def encode(x):
+        return autoencoder.apply({"params": params}, x, method="encode")
+
+    z, mask = encode(x), latent_mask(masks, autoencoder.factor)
+    if not config.model.masked:
+        return z, jnp.zeros_like(z), jnp.ones_like(mask)
+    return z, encode(x * (1.0 - masks[..., None])), mask
 
 
 def requested_embeddings(
@@ -195,14 +231,9 @@ def generate(
     )
 
     alpha_sigma = noise_schedule(config)
-
-    def encode(x):
-        return autoencoder.apply({"params": weights["autoencoder"]}, x, method="encode")
-
     x = to_float(faces.images)
     keep = 1.0 - faces.masks[..., None]
-    z, zm = encode(x), encode(x * keep)
-    mask = latent_mask(faces.masks, autoencoder.factor)
+    z, zm, mask = encode_crops(config, weights["autoencoder"], x, faces.masks)
     if latents is None:
         latents = identities.random_identity(identity_keys, config.model.identity_dim)
     f = requested_embeddings(config, weights, faces, latents, mode=mode, angle=angle)
@@ -217,6 +248,9 @@ def generate(
         return process.to_x0(kind, out, zt, alpha, sigma)
 
     noise = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(noise_keys)
+    # Below 1 the picture keeps closer to the likeliest one (as in Kingma & Dhariwal
+    # 2018, section 6). Who appears hangs on the identity, not on this noise.
+    noise = config.model.sample_temperature * noise
     z0 = ddim.sample(denoise, noise, num_steps, alpha_sigma)
     decoded = autoencoder.apply({"params": weights["autoencoder"]}, z0, method="decode")
     return to_uint8(keep * x + (1.0 - keep) * decoded)

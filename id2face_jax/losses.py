@@ -13,12 +13,13 @@ VAE, bidirectional latent alignment: abstract); every formula is ours. For a pai
     (7)  attribute KL    sum KL(q(a|z) | N(0,1))
     (8)  leak probe      1 - <P(mu*), f>                   trains the adversary P alone
     (9)  identity leak   max(<P*(mu), f>, 0)               trains the encoder against it
+    (12) portrait        |w (W f + b - z)|^2, f the identity of the other photo
 
-and for a row recomposed with a stranger's identity g instead, orthogonal to f, with
-F the frozen recogniser on the composited estimate of x0 (training only):
+and, with F a frozen recogniser that looks at the composited estimate of x0 (training
+only), for some rows, half of them recomposed with a stranger's g, orthogonal to f:
 
-    (10)  cross identity  1 - <F(x0_hat), g>
-    (11)  cross source    max(<F(x0_hat), f>, 0)
+    (10)  judged identity 1 - <F(x0_hat), f or g>          whoever was asked for
+    (11)  judged source   max(<F(x0_hat), f>, 0)           with a stranger's alone
 """
 
 import jax
@@ -51,9 +52,9 @@ def cosine_distance(
 
 def likeness(
     seen: Float[Array, "b d"], source: Float[Array, "b d"]
-) -> Float[Array, ""]:
+) -> Float[Array, " b"]:
     """How much of the source is still seen; unlike is enough (9, 11)."""
-    return jnp.mean(jax.nn.relu(jnp.sum(seen * source, axis=-1)))
+    return jax.nn.relu(jnp.sum(seen * source, axis=-1))
 
 
 def kl_standard(mu: Float[Array, "b ..."], logvar: Float[Array, "b ..."]) -> Array:

@@ -14,7 +14,7 @@ import ml_collections
 from id2face_jax import identity, losses
 from id2face_jax.diffusion import process
 from id2face_jax.generate import (
-    latent_mask,
+    encode_crops,
     make_autoencoder,
     make_model,
     noise_schedule,
@@ -88,31 +88,18 @@ class RecompositionObjective:
 
     def loss(self, params, frozen, batch, draws):
         """The weighted sum of the terms in `losses`, with each term as a metric."""
-        side = _Sides(batch, draws)
-        z, zm, mask = self._latents(frozen, side)
+        side = Sides(batch, draws)
+        x = to_float(side.images)
+        z, zm, mask = encode_crops(self.config, frozen["autoencoder"], x, side.masks)
         terms, f_hat = self._identity_terms(params, side)
-        plan = self._plan(params, side, f_hat)
+        plan = self.plan(params, side, f_hat)
         more, x0 = self._recomposition_terms(params, side, plan, z, zm, mask)
         terms |= more
-        if self.config.loss.cross_every:
-            terms |= self._cross_terms(frozen, side, plan, x0)
+        if self.config.loss.judge_every:
+            terms |= self._judged_terms(frozen, side, plan, x0)
         weights = self.config.loss
         loss = sum(weights[name] * value for name, value in terms.items())
         return loss, {"loss": loss} | terms
-
-    def _latents(self, frozen, side):
-        """z = E(x), z_m = E(x (1 - m)) and the mask on the latent's grid."""
-        autoencoder = make_autoencoder(self.config)
-
-        def encode(x):
-            return autoencoder.apply(
-                {"params": frozen["autoencoder"]}, x, method="encode"
-            )
-
-        x = to_float(side.images)
-        keep = 1.0 - side.masks[..., None]
-        z, zm = encode(x), encode(x * keep)
-        return z, zm, latent_mask(side.masks, autoencoder.factor)
 
     def _identity_terms(self, params, side):
         """Terms 2 to 5, and the decoded identity of each photo."""
@@ -131,35 +118,36 @@ class RecompositionObjective:
             "identity_alignment": losses.mean_over(align, side.is_pair),
         }, f_hat
 
-    def _plan(self, params, side, f_hat):
-        """Which identity each row is denoised with, and at which time.
+    def plan(self, params, side, f_hat):
+        """Which identity each row is denoised with, at which time, and who is judged.
 
-        Identity of a goes with attributes of b, and the reverse. Every
-        `cross_every`-th row takes a sampled stranger instead, orthogonal to its own
-        identity as at inference. It has no photo to denoise to, only the recogniser
-        to please, and its noisy latent still shows the source at small t; so it
-        trains at the large t where a sampler decides who appears.
+        Identity of a goes with attributes of b, and the reverse. Every `judge_every`-th
+        row is judged by the recogniser, at the large t where a sampler decides who
+        appears. Each second one of them takes a sampled stranger, orthogonal to its own
+        identity as at inference: it has no photo to denoise to.
         """
         model, weights = make_model(self.config), self.config.loss
         draws, f = side.draws, side.swap(f_hat)
         plan = {"f": f, "t": draws["t"], "keep": draws["keep"]}
-        if not weights.cross_every:
+        if not weights.judge_every:
             return plan | {"is_cross": jnp.zeros_like(draws["t"])}
         stranger = model.apply(
             {"params": params}, draws["stranger"], method="decode_identity"
         )
         stranger = identity.orthogonal_map(stranger, side.embeddings)
-        is_cross = (jnp.arange(f.shape[0]) % weights.cross_every == 0).astype(f.dtype)
-        late = weights.cross_t_min + (1.0 - weights.cross_t_min) * draws["t"]
+        row = jnp.arange(f.shape[0])
+        is_judged = (row % weights.judge_every == 0).astype(f.dtype)
+        is_cross = (row % (2 * weights.judge_every) == 0).astype(f.dtype)
+        late = weights.judge_t_min + (1.0 - weights.judge_t_min) * draws["t"]
         return {
             "f": jnp.where(is_cross[:, None] > 0, jax.lax.stop_gradient(stranger), f),
-            "t": jnp.where(is_cross > 0, late, draws["t"]),
-            "keep": jnp.maximum(draws["keep"], is_cross),
+            "t": jnp.where(is_judged > 0, late, draws["t"]),
+            "keep": jnp.maximum(draws["keep"], is_judged),
             "is_cross": is_cross,
         }
 
     def _recomposition_terms(self, params, side, plan, z, zm, mask):
-        """Terms 1 and 6 to 9, and the estimate of x0 of every row."""
+        """Terms 1, 6 to 9 and 12, and the estimate of x0 of every row."""
         config, draws, t = self.config, side.draws, plan["t"]
         model, apply = make_model(config), {"params": params}
         mu, logvar = model.apply(apply, z, method="encode_attributes")
@@ -175,13 +163,19 @@ class RecompositionObjective:
         error *= process.v_weight(kind, sigma, config.loss.max_v_weight)
         x0 = process.to_x0(kind, out, zt, alpha, sigma)
         mu_again, _ = model.apply(apply, x0, method="encode_attributes")
-        return {
+        terms = {
             "recomposition": losses.mean_over(error, 1.0 - plan["is_cross"]),
             "attribute_alignment": losses.attribute_alignment(
                 mu_again, mu, jnp.square(alpha)
             ),
             "attribute_kl": losses.attribute_kl(mu, logvar),
-        } | self._leak_terms(params, mu, side.embeddings), x0
+        } | self._leak_terms(params, mu, side.embeddings)
+        if config.model.portrait:
+            error = losses.masked_error(
+                condition.portrait, z, mask, config.loss.outside_mask
+            )
+            terms["portrait"] = losses.mean_over(error, 1.0 - plan["is_cross"])
+        return terms, x0
 
     def _leak_terms(self, params, mu, embeddings):
         """Terms 8 and 9: the adversary's, and the encoder's against it."""
@@ -193,14 +187,16 @@ class RecompositionObjective:
         guess = read(params, still(mu))
         return {
             "leak_probe": jnp.mean(losses.cosine_distance(guess, embeddings)),
-            "identity_leak": losses.likeness(read(still(params), mu), embeddings),
+            "identity_leak": jnp.mean(
+                losses.likeness(read(still(params), mu), embeddings)
+            ),
         }
 
-    def _cross_terms(self, frozen, side, plan, x0):
-        """Terms 10 and 11: who the recogniser sees in the rows with a stranger."""
+    def _judged_terms(self, frozen, side, plan, x0):
+        """Terms 10 and 11: who the recogniser sees in every `judge_every`-th row."""
 
         def rows(x):
-            return x[:: self.config.loss.cross_every]
+            return x[:: self.config.loss.judge_every]
 
         decoded = make_autoencoder(self.config).apply(
             {"params": frozen["autoencoder"]}, rows(x0), method="decode"
@@ -213,13 +209,15 @@ class RecompositionObjective:
             recognizer["mean"],
             recognizer["matrix"],
         )
+        asked = jax.lax.stop_gradient(rows(plan["f"]))
+        left = losses.likeness(seen, rows(side.embeddings))
         return {
-            "cross_identity": jnp.mean(losses.cosine_distance(seen, rows(plan["f"]))),
-            "cross_source": losses.likeness(seen, rows(side.embeddings)),
+            "judged_identity": jnp.mean(losses.cosine_distance(seen, asked)),
+            "judged_source": losses.mean_over(left, rows(plan["is_cross"])),
         }
 
 
-class _Sides:
+class Sides:
     """A batch of pairs as 2b photos: all a's, then all b's."""
 
     def __init__(self, batch: dict, draws: dict):

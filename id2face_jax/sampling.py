@@ -21,6 +21,27 @@ BATCH = 8  # faces a call of the compiled generator; the last batch is padded
 NUM_ANONYMOUS = 3
 
 
+def with_defaults(
+    config: ml_collections.FrozenConfigDict,
+    num_steps: int | None = None,
+    temperature: float | None = None,
+) -> ml_collections.FrozenConfigDict:
+    """`config` with other model.sample_steps and sample_temperature, where given.
+
+    Raises ValueError for a number of steps below 1 or a temperature out of [0, 1].
+    """
+    changed = ml_collections.ConfigDict(config)
+    if num_steps is not None:
+        if num_steps < 1:
+            raise ValueError(f"steps is {num_steps}; use 1 or more")
+        changed.model.sample_steps = num_steps
+    if temperature is not None:
+        if not 0.0 <= temperature <= 1.0:
+            raise ValueError(f"temperature is {temperature}; use 0 to 1")
+        changed.model.sample_temperature = temperature
+    return ml_collections.FrozenConfigDict(changed)
+
+
 def load_faces(source: pipeline.Source, num: int) -> generate.Faces:
     """`num` faces spread evenly over the records, with plain masks.
 

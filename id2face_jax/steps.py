@@ -49,7 +49,7 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
       config: see configs/base.py.
       frozen: for "id2face", the parameters that it uses and never trains:
         "autoencoder", which may lack only where config.autoencoder.weights is
-        "random", and "recognizer" where config.loss.cross_every is not 0.
+        "random", and "recognizer" where config.loss.judge_every is not 0.
     Raises ValueError for an unknown task or missing parameters.
     """
     frozen = frozen or {}
@@ -62,9 +62,9 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
                 "parameters; train configs/autoencoder128.py, export it and pass "
                 "--config.autoencoder.weights=EXPORT"
             )
-        if config.loss.cross_every and "recognizer" not in frozen:
+        if config.loss.judge_every and "recognizer" not in frozen:
             raise ValueError(
-                f"loss.cross_every is {config.loss.cross_every}, which needs the "
+                f"loss.judge_every is {config.loss.judge_every}, which needs the "
                 "recogniser's parameters; pass them or set it to 0"
             )
         return _id2face_task(config, frozen)

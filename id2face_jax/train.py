@@ -116,7 +116,7 @@ def _load_exports(config) -> tuple[dict, dict | None]:
         saved, trees = checkpoint.load_export(path)
         checkpoint.check_same_fields(saved, config, checkpoint.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
-    if config.task == "id2face" and config.loss.cross_every:
+    if config.task == "id2face" and config.loss.judge_every:
         fitted = whitening.load()
         frozen["recognizer"] = {
             "params": dlib_resnet.load_params(),

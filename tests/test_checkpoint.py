@@ -1,5 +1,7 @@
 """Checkpoints and exports: what goes in comes out, and what does not fit is told."""
 
+import json
+
 import jax
 import ml_collections
 import numpy as np
@@ -174,3 +176,12 @@ def test_weights_load_from_either(config, state, workdir, tmp_path):
 def test_configs_survive_json(task):
     config = ml_collections.FrozenConfigDict(runs.tiny_config(task))
     assert checkpoint.from_json(checkpoint.to_json(config)) == config
+
+
+def test_an_older_config_means_what_it_meant(config):
+    saved = json.loads(checkpoint.to_json(config))
+    for name in ("identity_space", "harmonizer", "masked"):
+        del saved["model"][name]
+    assert checkpoint.from_json(json.dumps(saved)) == config
+    saved["model"]["harmonizer"] = "sum"
+    assert checkpoint.from_json(json.dumps(saved)).model.harmonizer == "sum"

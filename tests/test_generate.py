@@ -126,6 +126,25 @@ def test_given_latents_are_the_identity(run, faces):
     np.testing.assert_array_equal(one, again)
 
 
+def test_the_cooler_the_start_the_less_the_seed_says(weights, faces):
+    one, latents = (
+        jax.tree.map(lambda x: x[:1].repeat(NUM, 0), faces),
+        jnp.zeros((4, 8)),
+    )
+
+    def spread(temperature):
+        config = smoke.get_config()
+        config.model.sample_temperature = temperature
+        call = functools.partial(
+            generate.generate, config, mode="none", num_steps=2, latents=latents
+        )
+        out = np.asarray(jax.jit(call)(weights, one, SEEDS), np.int32)
+        return np.abs(out[1] - out[0]).mean()
+
+    assert spread(0.0) == 0.0
+    assert 0.0 < spread(0.5) < spread(1.0)
+
+
 def test_the_angle_turns_the_face(run, faces):
     near, far = (
         run("embedding", faces, angle=30.0),
@@ -187,3 +206,30 @@ def test_an_unknown_schedule_is_refused():
     config.model.schedule = "linear"
     with pytest.raises(ValueError, match="model.schedule is 'linear'; expected cosine"):
         generate.noise_schedule(config)
+
+
+def test_without_masking_the_network_sees_nothing_and_paints_all(weights, faces):
+    config = smoke.get_config()
+    x = generate.to_float(faces.images)
+
+    def encode():
+        return generate.encode_crops(config, weights["autoencoder"], x, faces.masks)
+
+    z, seen, mask = encode()
+    assert np.any(seen != 0.0) and np.any(mask != 1.0)
+    config.model.masked = False
+    same_z, seen, mask = encode()
+    np.testing.assert_array_equal(same_z, z)
+    assert not np.any(seen) and np.all(mask == 1.0)
+
+
+@pytest.mark.parametrize("field", ["harmonizer", "identity_space"])
+def test_an_unknown_part_is_refused(field):
+    config = smoke.get_config()
+    config.model[field] = "magic"
+    with pytest.raises(ValueError, match=f"model.{field} is 'magic'; use one of"):
+        model = generate.make_model(config)
+        jax.eval_shape(
+            lambda f: model.init(jax.random.key(0), f, method="encode_identity"),
+            jnp.zeros((1, 16)),
+        )

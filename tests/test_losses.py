@@ -49,6 +49,12 @@ def test_cosine_distance_at_its_landmarks():
     np.testing.assert_array_equal(losses.cosine_distance(f, f[::-1]), 1.0)
 
 
+def test_likeness_counts_what_is_alike_and_asks_no_more_than_unlike():
+    source = jnp.array([[1.0, 0.0]] * 3)
+    seen = jnp.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
+    np.testing.assert_allclose(losses.likeness(seen, source), [1.0, 0.6, 0.0])
+
+
 def test_kl_of_the_standard_normal_is_zero_and_of_all_else_positive():
     zero = jnp.zeros((1, 5))
     np.testing.assert_array_equal(losses.kl_standard(zero, zero), 0.0)

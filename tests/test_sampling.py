@@ -105,6 +105,7 @@ def test_the_verb_writes_a_labelled_grid(export, tmp_path, capsys):
         ("--angle", "181", "angle is 181.0; use 0 to 180"),
         ("--seed", "-1", "seed is -1"),
         ("--steps", "0", "steps is 0"),
+        ("--temperature", "1.1", "temperature is 1.1; use 0 to 1"),
         ("--records", "/none", "/none holds no records"),
     ],
 )
@@ -135,6 +136,14 @@ def test_an_autoencoder_cannot_sample(weights, tmp_path, capsys):
     ]
     assert cli.main(argv) == 1
     assert "autoencoder stage, which cannot sample" in capsys.readouterr().err
+
+
+def test_an_export_carries_its_way_of_sampling(config, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_run", lambda *_: (config, weights, 7))
+    argv = ["export", "--checkpoint", "run", "--out", str(tmp_path / "out")]
+    assert cli.main([*argv, "--steps", "9", "--temperature", "0.25"]) == 0
+    model = checkpoint.load_export(tmp_path / "out")[0].model
+    assert (model.sample_steps, model.sample_temperature) == (9, 0.25)
 
 
 def test_the_export_verb_refuses_what_is_no_run(tmp_path, capsys):

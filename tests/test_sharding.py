@@ -69,7 +69,7 @@ def test_a_leaf_that_cannot_be_split_is_an_error_before_compiling():
 def test_the_default_rules_fit_the_default_models(make_config):
     config = make_config()
     config.autoencoder.weights = "random"
-    config.loss.cross_every = 0  # the frozen recogniser has its own test
+    config.loss.judge_every = 0  # the frozen recogniser has its own test
     layout = programs.make_layout(config, runs.make_mesh(2, 4))
     state = layout.state
     specs = [

@@ -23,6 +23,7 @@ TERMS = (
     "attribute_kl",
     "leak_probe",
     "identity_leak",
+    "portrait",
 )
 
 
@@ -99,6 +100,23 @@ def test_every_parameter_learns(task):
     assert not still
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"identity_space": "gaussian", "identity_dim": 16}, {"harmonizer": "sum"}]
+    + [{"masked": False}, {"portrait": False}],
+)
+def test_ablations_train(change):
+    config = _config("id2face")
+    config.model.update(change)
+    task = steps.make_task(config)
+    state, step = jax.jit(task.init)(jax.random.key(0)), jax.jit(task.train_step)
+    losses = []
+    for _ in range(30):
+        state, metrics = step(state, _batch())
+        losses.append(float(metrics["recomposition"]))
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_metrics_are_finite_float32_scalars(task):
     _, seen = _run(task, 1)
@@ -135,6 +153,14 @@ def test_the_adversary_seeks_and_the_encoder_hides():
     for name in seek:
         assert _is_zero(seek[name]) == (name != "leak_probe"), name
         assert _is_zero(hide[name]) == (name != "attribute_encoder"), name
+
+
+def test_the_portrait_learns_from_its_own_error_alone():
+    own, other = _gradient(portrait=1.0), _gradient(recomposition=1.0)
+    assert not _is_zero(own["recomposer"]["portrait"])
+    assert _is_zero(other["recomposer"]["portrait"])
+    assert not _is_zero(other["recomposer"]["identity_in"])
+    assert _is_zero(own["unet"])
 
 
 def _is_zero(tree):
@@ -248,8 +274,8 @@ def test_missing_frozen_networks_are_named():
     with pytest.raises(ValueError, match="--config.autoencoder.weights=EXPORT"):
         steps.make_task(config)
     config = _config("id2face")
-    config.loss.cross_every = 4
-    with pytest.raises(ValueError, match="loss.cross_every is 4, which needs"):
+    config.loss.judge_every = 4
+    with pytest.raises(ValueError, match="loss.judge_every is 4, which needs"):
         steps.make_task(config)
 
 
@@ -282,3 +308,19 @@ def test_the_two_directions_of_a_pair_have_noise_of_their_own():
     for name in ("noise", "identity", "attributes"):
         draw = _draws()[name]
         assert not np.any(draw[:, 0] == draw[:, 1]), name
+
+
+def test_judged_rows_are_late_and_half_of_them_are_strangers():
+    config = _config("id2face")
+    config.loss.judge_every, config.loss.judge_t_min = 2, 0.6
+    objective, state = objectives.RecompositionObjective(config), _start("id2face")
+    side = objectives.Sides(_batch(), objective.draw(jax.random.key(0), _batch()))
+    f_hat = jnp.asarray(side.embeddings[::-1])
+    plan = jax.jit(lambda f: objective.plan(state.params, side, f))(f_hat)
+    np.testing.assert_array_equal(plan["is_cross"], [1, 0, 0, 0] * 4)
+    assert np.all(plan["t"][::2] >= 0.6) and np.all(plan["keep"][::2] == 1.0)
+    np.testing.assert_array_equal(plan["t"][1::2], side.draws["t"][1::2])
+    own = np.asarray(plan["is_cross"]) == 0
+    np.testing.assert_array_equal(plan["f"][own], side.swap(f_hat)[own])
+    cosines = jnp.sum(plan["f"] * side.embeddings, axis=-1)[~own]
+    np.testing.assert_allclose(cosines, 0.0, atol=1e-5)

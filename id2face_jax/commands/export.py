@@ -8,7 +8,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares --checkpoint, --out, --dtype, --step, --autoencoder and --serving."""
+    """Declares what to export, how it is stored, and how it samples by default."""
     parser.add_argument(
         "--checkpoint", required=True, metavar="WORKDIR", help="of `id2face train`"
     )
@@ -27,6 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "decoder may be trained on under a trained model (default: the run's own)",
     )
     parser.add_argument(
+        "--steps", type=int, help="DDIM steps by default (default: the config's)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="0 to 1, scale of the noise that sampling starts from (default: the "
+        "config's)",
+    )
+    parser.add_argument(
         "--serving",
         action="store_true",
         help="also the sampler as a program for CPU, NVIDIA GPU and TPU, see "
@@ -38,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     """Exports and says what."""
     import jax
 
-    from id2face_jax import checkpoint, serving
+    from id2face_jax import checkpoint, sampling, serving
 
     config, weights, step = checkpoint.load_run(args.checkpoint, args.step)
+    config = sampling.with_defaults(config, args.steps, args.temperature)
     if args.autoencoder is not None:
         saved, trees = checkpoint.load_export(args.autoencoder)
         checkpoint.check_same_fields(

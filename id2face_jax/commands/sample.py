@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, help="DDIM steps (default: the config's sample_steps)"
     )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="0 to 1, scale of the noise that sampling starts from: less is smoother "
+        "(default: the config's)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
         "--mode",
@@ -55,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             f"{args.checkpoint} holds the {config.task} stage, which cannot sample; "
             "give a run or export of task id2face"
         )
-    steps = config.model.sample_steps if args.steps is None else args.steps
+    config = sampling.with_defaults(config, args.steps, args.temperature)
     wanted = ml_collections.ConfigDict(config)
     wanted.data.records = args.records
     faces = sampling.load_faces(pipeline.open_source(wanted, args.split), args.num)
@@ -65,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         weights,
         faces,
         mode=args.mode,
-        num_steps=steps,
+        num_steps=config.model.sample_steps,
         angle=args.angle,
         seed=args.seed,
     )

@@ -38,23 +38,18 @@ def gate_maps(generator: Generator, batch: Batch) -> Float[np.ndarray, "t n s s"
     """Mean gate of each face at each of TIMES: 1 listens to the identity alone."""
     config, size = generator.config, batch.images.shape[1]
     model = generate.make_model(config)
-    autoencoder = generate.make_autoencoder(config)
     alpha_sigma = generate.noise_schedule(config)
 
     @jax.jit
     def look(weights, faces, latents, seeds, t):
-        def encode(x):
-            return autoencoder.apply(
-                {"params": weights["autoencoder"]}, x, method="encode"
-            )
-
         params = {"params": weights["model"]}
-        x, keep = generate.to_float(faces.images), 1.0 - faces.masks[..., None]
+        x = generate.to_float(faces.images)
         f = generate.requested_embeddings(
             config, weights, faces, latents, mode="embedding"
         )
-        z, zm = encode(x), encode(x * keep)
-        mask = generate.latent_mask(faces.masks, autoencoder.factor)
+        z, zm, mask = generate.encode_crops(
+            config, weights["autoencoder"], x, faces.masks
+        )
         a, _ = model.apply(params, z, method="encode_attributes")
         condition = model.apply(params, f, a, jnp.ones(len(f)), method="recompose")
         keys = jax.vmap(jax.random.key)(seeds)

@@ -7,6 +7,7 @@ the noisy feature prediction (abstract); the formula is ours:
     (2)  I   = gamma_u(u) * n + beta_u(u)        identity, broadcast over positions
     (3)  M   = sigmoid(Dense([n, temb]))         one value a position and channel
     (4)  out = (1 - M) * A + M * I
+    (5)  out = A + I - n                           the ablation: no gate, a plain sum
 
 The gate sees the current noisy feature and the time, so where identity enters may
 change along the denoising. Gates are sown as intermediates ("gate_map") for plots.
@@ -29,11 +30,15 @@ def _affine(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
 
 
 class Harmonizer(nn.Module):
-    """Normalises h and modulates it by attributes and identity (eqs. 1 to 4).
+    """Normalises h and modulates it by attributes and identity (eqs. 1 to 5).
 
     At initialisation the output is RMSNorm(h) whatever the condition.
+
+    Args:
+      gated: eq. 4, else eq. 5.
     """
 
+    gated: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -51,6 +56,8 @@ class Harmonizer(nn.Module):
         by_vector = _affine(dim, self.dtype, "identity")(condition.identity)
         gamma, beta = jnp.split(by_vector[:, None, None], 2, axis=-1)
         identity = (1.0 + gamma) * n + beta
+        if not self.gated:
+            return attributes + identity - n
         logits = nn.Dense(dim, dtype=self.dtype, name="gate")(n)
         shift = nn.Dense(dim, use_bias=False, dtype=self.dtype, name="gate_time")(temb)
         gate = jax.nn.sigmoid(logits + shift[:, None, None])

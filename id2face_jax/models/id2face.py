@@ -1,8 +1,9 @@
 """ID2Face assembled: identity VAE, attribute encoder, recomposer, UNet.
 
 Everything that trains in the diffusion stage stands here, under the names
-`identity_vae`, `attribute_encoder`, `leak_probe`, `recomposer` and `unet`. The autoencoder is
-trained before and stays outside, frozen. The module works on autoencoder latents.
+`identity_vae`, `attribute_encoder`, `leak_probe`, `recomposer` and `unet`. The
+autoencoder is trained before and stays outside, frozen; the module works on its
+latents. A part that an ablation switches off has a stand-in of the same calls.
 """
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from id2face_jax.models.identity_vae import IdentityVAE
+from id2face_jax.models.identity_vae import GaussianIdentity, IdentityVAE
 from id2face_jax.models.recomposer import (
     AttributeEncoder,
     Condition,
@@ -18,11 +19,16 @@ from id2face_jax.models.recomposer import (
     Recomposer,
 )
 
+# "vae": learned; "gaussian": random directions, the ablation.
+IDENTITY_SPACES = ("vae", "gaussian")
+
 
 class ID2Face(nn.Module):
     """The trainable networks. Arguments mirror config.model; see configs/base.py.
 
     unet: any module with the call of `denoise`; it becomes the submodule `unet`.
+    identity_space: one of IDENTITY_SPACES.
+    portrait_shape: of the latent, for the recomposer's portrait; None: no portrait.
     """
 
     embedding_dim: int
@@ -35,15 +41,25 @@ class ID2Face(nn.Module):
     condition_dim: int
     attribute_stride: int
     unet: nn.Module
+    identity_space: str = "vae"
+    portrait_shape: tuple[int, int, int] | None = None
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        self.identity_vae = IdentityVAE(
-            self.embedding_dim,
-            self.identity_dim,
-            self.identity_hidden_dim,
-            dtype=self.dtype,
-        )
+        if self.identity_space not in IDENTITY_SPACES:
+            raise ValueError(
+                f"model.identity_space is {self.identity_space!r}; use one of "
+                f"{IDENTITY_SPACES}"
+            )
+        if self.identity_space == "gaussian":
+            self.identity_vae = GaussianIdentity(self.embedding_dim, self.identity_dim)
+        else:
+            self.identity_vae = IdentityVAE(
+                self.embedding_dim,
+                self.identity_dim,
+                self.identity_hidden_dim,
+                dtype=self.dtype,
+            )
         self.attribute_encoder = AttributeEncoder(
             self.attribute_channels,
             self.attribute_dim,
@@ -54,7 +70,9 @@ class ID2Face(nn.Module):
         self.leak_probe = LeakProbe(
             self.embedding_dim, self.leak_probe_dim, dtype=self.dtype
         )
-        self.recomposer = Recomposer(self.condition_dim, dtype=self.dtype)
+        self.recomposer = Recomposer(
+            self.condition_dim, self.portrait_shape, dtype=self.dtype
+        )
 
     def encode_identity(self, f: Float[Array, "b d"]):
         """(mu, logvar) of the identity latent, each (b, identity_dim)."""

@@ -5,6 +5,8 @@ identity is sampled from the learned space (abstract); layers and sizes are ours
 
     (1)  q(u | f) = N(mu(f), diag exp(logvar(f)))
     (2)  f_hat    = Dec(u) / |Dec(u)|
+
+`GaussianIdentity` is what the IVAE has to beat: no learned space, random directions.
 """
 
 import jax
@@ -65,3 +67,37 @@ class IdentityVAE(nn.Module):
     def __call__(self, f: Float[Array, "b d"]) -> Float[Array, "b d"]:
         """The embedding decoded from the posterior's mean."""
         return self.decode(self.encode(f)[0])
+
+
+class GaussianIdentity(nn.Module):
+    """The ablation of the IVAE: u is the embedding itself, times sqrt(d).
+
+    A random identity is then a random direction, which the recomposer's MLP has to
+    make sense of: it looks like no person that training showed. Has no parameters.
+
+    Args:
+      embedding_dim, latent_dim: equal, or ValueError.
+    """
+
+    embedding_dim: int
+    latent_dim: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.embedding_dim != self.latent_dim:
+            raise ValueError(
+                f"model.identity_dim is {self.latent_dim} and model.embedding_dim is "
+                f"{self.embedding_dim}; with model.identity_space='gaussian' they must "
+                "be equal"
+            )
+
+    def encode(
+        self, f: Float[Array, "b d"]
+    ) -> tuple[Float[Array, "b u"], Float[Array, "b u"]]:
+        """(mu, logvar): f in the scale of a Gaussian sample, and hardly any noise."""
+        mu = f.astype(jnp.float32) * jnp.sqrt(float(self.embedding_dim))
+        return mu, jnp.full_like(mu, -8.0)
+
+    def decode(self, u: Float[Array, "b u"]) -> Float[Array, "b d"]:
+        """u's direction."""
+        return unit(u)

@@ -64,6 +64,7 @@ class TimeEmbedding(nn.Module):
 class ResidualHarmonizer(nn.Module):
     """The harmonizer as a residual: exactly its input at initialisation (eq. 2)."""
 
+    gated: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -73,7 +74,8 @@ class ResidualHarmonizer(nn.Module):
         temb: Float[Array, "b k"],
         condition: Condition,
     ) -> Float[Array, "b s s c"]:
-        inner = Harmonizer(dtype=self.dtype, name="iglh")(h, temb, condition)
+        harmonizer = Harmonizer(self.gated, dtype=self.dtype, name="iglh")
+        inner = harmonizer(h, temb, condition)
         return h + (inner - rms_norm(h.astype(self.dtype)))
 
 
@@ -86,6 +88,7 @@ class StableUNet(nn.Module):
       heads: attention heads a level, and of the middle as of the last level.
       attention_levels: levels that attend, besides the middle.
       groups: of the group normalisation.
+      gated: whether the harmonizers gate, or add (their ablation).
       remat: "none", "full" or "dots": what the backward pass recomputes, block by
         block.
     """
@@ -95,6 +98,7 @@ class StableUNet(nn.Module):
     heads: tuple[int, ...]
     attention_levels: tuple[int, ...]
     groups: int = 32
+    gated: bool = True
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -118,7 +122,7 @@ class StableUNet(nn.Module):
         if condition is None:
             return x
         block = rematerialised(ResidualHarmonizer, self.remat)
-        return block(dtype=self.dtype, name=name)(x, temb, condition)
+        return block(self.gated, dtype=self.dtype, name=name)(x, temb, condition)
 
     def _middle(self, x, temb, context):
         x = self._resnet(self.dims[-1], "mid_block_resnets_0")(x, temb)

@@ -2,7 +2,8 @@
 
 Owns the U shape. Three ideas, all ours: (1) dense layers do the work (see `layers`);
 (2) a harmonizer stands where a block's normalisation would; (3) the input holds the
-noisy latent z_t, the masked image's latent z_m and the mask side by side.
+noisy latent z_t, the masked image's latent z_m, the mask and the portrait of the
+wanted identity side by side.
 """
 
 import jax
@@ -34,6 +35,7 @@ class Block(nn.Module):
 
     ratio: float
     attention: bool
+    gated: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -44,7 +46,8 @@ class Block(nn.Module):
         condition: Condition,
     ) -> Float[Array, "b s s c"]:
         h = ShiftConv(dtype=self.dtype, name="mix")(x)
-        h = Harmonizer(dtype=self.dtype, name="harmonizer")(h, temb, condition)
+        harmonizer = Harmonizer(self.gated, dtype=self.dtype, name="harmonizer")
+        h = harmonizer(h, temb, condition)
         shift = nn.Dense(x.shape[-1], dtype=self.dtype, name="time")(temb)
         x = x + Mlp(self.ratio, dtype=self.dtype, name="mlp")(h + shift[:, None, None])
         if self.attention:
@@ -75,6 +78,7 @@ class UNet(nn.Module):
         level is the middle and runs its blocks once.
       ratio: expansion of the Mlp.
       attention_from: first level whose blocks attend.
+      gated: whether the harmonizers gate, or add (their ablation).
       remat: "none", "full" or "dots": what the backward pass recomputes.
     """
 
@@ -82,6 +86,7 @@ class UNet(nn.Module):
     depths: tuple[int, ...]
     ratio: float
     attention_from: int
+    gated: bool = True
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -91,6 +96,7 @@ class UNet(nn.Module):
             x = block(
                 self.ratio,
                 attention=level >= self.attention_from,
+                gated=self.gated,
                 dtype=self.dtype,
                 name=f"{way}_{level}_{i}",
             )(x, temb, condition)
@@ -110,7 +116,11 @@ class UNet(nn.Module):
 
         h = time_embedding(t, 128).astype(self.dtype)
         temb = nn.silu(dense(256, "time_in")(h))
-        x = jnp.concatenate([zt, zm, mask], axis=-1).astype(self.dtype)
+        known = [zt, zm, mask]
+        if condition.portrait is not None:
+            # It is trained by its own error, and stays an honest average that way.
+            known.append(jax.lax.stop_gradient(condition.portrait))
+        x = jnp.concatenate(known, axis=-1).astype(self.dtype)
         x = nn.Conv(self.dims[0], (3, 3), dtype=self.dtype, name="stem")(x)
         skips = []
         last = len(self.dims) - 1

@@ -82,3 +82,26 @@ def test_identity_is_the_same_everywhere_and_attributes_have_a_place(params):
     change = np.abs(_apply(shut, h=h, condition=place)[0] - _apply(shut, h=h)[0])
     assert change[:, :2, :2].max() > 1e-2
     np.testing.assert_array_equal(change[:, 2:, 2:], 0.0)
+
+
+def test_the_sum_hears_both_sides_and_has_no_gate():
+    plain = Harmonizer(gated=False)
+    params = random_params(plain, H, TEMB, CONDITION, scale=0.5)
+    assert set(params["params"]) == {"attributes", "identity"}
+    apply = jax.jit(lambda condition: plain.apply(params, H, TEMB, condition))
+    base, changes = apply(CONDITION), []
+    for other in (
+        Condition(normal(2, 6, seed=1), CONDITION.attributes),
+        Condition(CONDITION.identity, normal(2, 2, 2, 6, seed=1)),
+    ):
+        changes.append(apply(other) - base)
+        assert np.abs(changes[-1]).max() > 1e-2
+    both = Condition(normal(2, 6, seed=1), normal(2, 2, 2, 6, seed=1))
+    np.testing.assert_allclose(apply(both) - base, sum(changes), atol=1e-5)
+
+
+def test_the_sum_starts_as_the_plain_norm():
+    plain = Harmonizer(gated=False)
+    variables = jax.jit(plain.init)(jax.random.key(0), H, TEMB, CONDITION)
+    out = jax.jit(plain.apply)(variables, H, TEMB, CONDITION)
+    np.testing.assert_allclose(out, rms_norm(H), atol=1e-6)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from id2face_jax.models.identity_vae import IdentityVAE, unit
+from id2face_jax.models.identity_vae import GaussianIdentity, IdentityVAE, unit
 from tests.draws import normal, random_params
 
 VAE = IdentityVAE(embedding_dim=16, latent_dim=8, hidden_dim=32)
@@ -64,3 +64,16 @@ def test_posterior_is_float32_and_close_in_bfloat16(params):
 
 def test_unit_of_zero_is_zero():
     np.testing.assert_array_equal(unit(jnp.zeros((2, 4))), 0.0)
+
+
+def test_without_a_learned_space_the_embedding_is_the_latent():
+    plain, f = GaussianIdentity(16, 16), unit(normal(20, 16))
+    mu, logvar = plain.apply({}, f, method="encode")
+    np.testing.assert_allclose(plain.apply({}, mu, method="decode"), f, atol=1e-6)
+    assert np.exp(0.5 * logvar).max() < 0.02  # hardly any noise
+    np.testing.assert_allclose(jnp.mean(mu**2), 1.0, rtol=1e-5)  # as N(0, 1) has
+
+
+def test_without_a_learned_space_the_sizes_must_agree():
+    with pytest.raises(ValueError, match="identity_dim is 8 and model.embedding_dim"):
+        GaussianIdentity(16, 8)

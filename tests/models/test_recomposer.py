@@ -68,6 +68,22 @@ def test_identity_and_attributes_do_not_mix(recompose):
     assert np.abs(base.attributes - other_what.attributes).max() > 1e-2
 
 
+def test_the_portrait_is_linear_in_the_identity_and_else_the_average_face():
+    drawn = Recomposer(dim=16, portrait_shape=(8, 8, 3))
+    a, keep = normal(2, 4, 4, 4), jnp.array([1.0, 0.0])
+    params = random_params(drawn, normal(2, 8), a, keep)
+    apply = jax.jit(lambda f: drawn.apply(params, f, a, keep).portrait)
+    f, g = normal(2, 8), normal(2, 8, seed=1)
+    assert apply(f).shape == (2, 8, 8, 3)
+    np.testing.assert_allclose(apply(f + g) + apply(0 * f), apply(f) + apply(g), 1e-4)
+    np.testing.assert_array_equal(apply(f)[1], apply(g)[1])
+    np.testing.assert_allclose(apply(f)[1], apply(0 * f)[0], atol=1e-6)
+
+
+def test_without_a_shape_there_is_no_portrait(recompose):
+    assert recompose(normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2)).portrait is None
+
+
 def test_the_condition_has_unit_scale(recompose):
     condition = recompose(normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2))
     for part in (condition.identity, condition.attributes):

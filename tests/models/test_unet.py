@@ -52,6 +52,22 @@ def test_every_input_changes_the_output(apply, name, index, other):
     assert np.abs(apply(*changed) - apply(*INPUTS)).max() > 1e-3
 
 
+def test_a_portrait_changes_the_output_and_learns_nothing_from_it():
+    def inputs(portrait):
+        return (*INPUTS[:4], CONDITION.replace(portrait=portrait))
+
+    portrait = normal(2, 4, 4, 3, seed=2)
+    params = random_params(make(), *inputs(portrait))
+
+    @jax.jit
+    def look(portrait):
+        return make().apply({"params": params["params"]}, *inputs(portrait))
+
+    assert np.abs(look(portrait) - look(0 * portrait)).max() > 1e-3
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(look(x) ** 2)))(portrait)
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
 def test_rows_do_not_depend_on_their_batch(apply):
     whole = apply(*INPUTS)
     alone = apply(*jax.tree.map(lambda x: x[1:], INPUTS))
