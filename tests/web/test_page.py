@@ -23,6 +23,7 @@ import PIL.Image
 import pytest
 import skimage.data
 
+pytestmark = pytest.mark.slow  # a process that loads and compiles the model
 SCREENSHOT = os.environ.get("ID2FACE_SCREENSHOT")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # Background networking: Chromium looks for updates and sends reports of its own.
