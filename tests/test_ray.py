@@ -1,0 +1,138 @@
+"""A run on a local Ray cluster of two workers, one of which is killed."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from id2face_jax.anonymize import cluster, files, inputs, ledger
+from tests.anonymize import planted
+from tests.anonymize.test_files import contents, make, save, states
+
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("Ray is not installed: no cluster was tested", allow_module_level=True)
+
+NUM = 9
+
+
+def photos(folder):
+    for seed in range(NUM):
+        save(folder / "photos" / f"{seed}.png", planted.picture(seed))
+    (folder / "photos" / "empty.jpg").write_bytes(b"")
+
+
+def killer(folder, deadly):
+    """Makes workers that die of some pictures.
+
+    deadly: sum of a crop's pixels -> how often it kills.
+    """
+
+    def new_face(requests, row):
+        key = int(requests.crops[row].sum())
+        died = folder / f"died-{key}"
+        if (died.stat().st_size if died.exists() else 0) < deadly.get(key, 0):
+            with open(died, "a") as file:
+                file.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return planted.other_face(requests, row)
+
+    def make_worker():
+        with open(folder / "loads", "a") as file:
+            file.write(f"{os.getpid()} {os.environ['NPROC']}\n")
+        return files.Worker(make(new_face), files.Choices(), files.People())
+
+    return make_worker
+
+
+# A process of its own: Ray leaves threads and open files in the one that starts it.
+SCRIPT = """
+import pathlib, sys
+from id2face_jax.anonymize import cluster, files, inputs, ledger
+from tests import test_ray
+deadly = {int(pair.split(":")[0]): int(pair.split(":")[1]) for pair in sys.argv[1:]}
+book = ledger.Ledger("out/report.json")
+cluster.run(
+    test_ray.killer(pathlib.Path.cwd(), deadly), inputs.plan(["photos"], "out"), book,
+    files.Choices(batch_size=2), address="local", num_workers=2, quiet=True,
+)
+book.close()
+"""
+
+
+def run_on_cluster(deadly):
+    """The states of a run on two workers of a new cluster, by name, and messages."""
+    root = str(pathlib.Path(__file__).parents[1])
+    pairs = [f"{key}:{times}" for key, times in deadly.items()]
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT, *pairs],
+        env=os.environ | {"PYTHONPATH": root},
+        check=True,
+    )
+    found = json.loads(pathlib.Path("out/report.json").read_text())["files"]
+    names = [pathlib.Path(record["input"]).name for record in found]
+    return dict(zip(names, found, strict=True))
+
+
+@pytest.mark.slow
+def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path)
+    anonymizer = make()
+    book = ledger.Ledger("whole/report.json")
+    jobs = inputs.plan(["photos"], "whole")
+    files.run(anonymizer, jobs, book, files.Choices(batch_size=1), files.People(), True)
+    book.close()
+    sums = [int(r.crops[0].sum()) for r in anonymizer.tools.generator.requests]
+    assert len(set(sums)) == NUM
+    # One worker dies once, on the fourth picture; the sixth kills whoever has it.
+    records = run_on_cluster({sums[3]: 1, sums[5]: 99})
+    expected = dict.fromkeys((f"{i}.png" for i in range(NUM)), "anonymized")
+    expected |= {"5.png": "refused", "empty.jpg": "refused"}
+    assert states(records) == expected
+    assert "2 workers died while they worked on it" in records["5.png"]["message"]
+    deaths = {path.name: path.stat().st_size for path in tmp_path.glob("died-*")}
+    assert deaths == {f"died-{sums[3]}": 1, f"died-{sums[5]}": 2}
+    whole = contents("whole")
+    del whole["5.png"]
+    assert contents() == whole  # the bytes of one process; no part file, no mark
+    # Models are loaded once a process: by two, and by one more after each death.
+    loads = [line.split() for line in (tmp_path / "loads").read_text().splitlines()]
+    assert 2 <= len({pid for pid, _ in loads}) == len(loads) <= 5
+    assert {threads for _, threads in loads} == {"1"}
+
+
+def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path)
+    worker = files.Worker(make(), files.Choices(), files.People())
+    book = ledger.Ledger("out/report.json")
+    job, other = inputs.plan(["photos/0.png", "photos/1.png"], "out")
+    product, kept = worker([job, other])
+    ledger.part_path(job.output).write_bytes(b"of another machine")
+    (record,) = cluster._settle(job, product, book)
+    assert record["state"] == "refused" and "under the same path" in record["message"]
+    (record,) = cluster._settle(other, kept, book)
+    assert record["state"] == "anonymized" and set(contents()) == {"1.png"}
+
+
+def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
+    photos(tmp_path)
+    jobs = inputs.plan([tmp_path / "photos"], tmp_path / "out")[:3]
+    worker = files.Worker(make(), files.Choices(), files.People())
+    for _ in range(2):
+        cluster._add_mark(jobs[1])
+    cluster._add_mark(jobs[0])
+    states = [p.records[0]["state"] for p in cluster._products(worker, jobs)]
+    assert states == ["anonymized", "refused", "anonymized"]
+    assert not cluster._mark(jobs[0]).exists()
+
+
+def test_missing_ray_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'id2face-jax\[ray\]'"):
+        cluster._ray()
