@@ -117,6 +117,7 @@ def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch
     (record,) = cluster._settle(job, product, book)
     assert record["state"] == "refused" and "under the same path" in record["message"]
     (record,) = cluster._settle(other, kept, book)
+    book.close()
     assert record["state"] == "anonymized" and set(contents()) == {"1.png"}
 
 
