@@ -24,7 +24,7 @@ PANELS = (
     ("recomposition error", ("recomposition",)),
     ("identity: 1 - cosine", ("identity_reconstruction", "identity_consistency")),
     ("judged: identity 1 - cosine, source", ("judged_identity", "judged_source")),
-    ("attributes: 1 - cosine read by the adversary", ("leak_probe",)),
+    ("leak: 1 - cosine read from attributes", ("leak_probe",)),
 )
 
 

@@ -22,7 +22,7 @@ NUM_ANONYMOUS = 3
 
 
 def with_defaults(
-    config: ml_collections.FrozenConfigDict,
+    config: ml_collections.ConfigDict,
     num_steps: int | None = None,
     temperature: float | None = None,
 ) -> ml_collections.FrozenConfigDict:
@@ -30,7 +30,8 @@ def with_defaults(
 
     Raises ValueError for a number of steps below 1 or a temperature out of [0, 1].
     """
-    changed = ml_collections.ConfigDict(config)
+    # A plain ConfigDict(config) would share its groups with `config`.
+    changed = ml_collections.ConfigDict(config).copy_and_resolve_references()
     if num_steps is not None:
         if num_steps < 1:
             raise ValueError(f"steps is {num_steps}; use 1 or more")

@@ -123,7 +123,8 @@ def test_a_batch_goes_out_whole_and_in_order():
     "task", ["autoencoder", pytest.param("id2face", marks=pytest.mark.slow)]
 )
 def test_eight_devices_compute_what_one_does(task):
-    config = runs.tiny_config(task, autoencoder__l1_weight=0.0)
+    # No term whose gradient may be nothing but rounding: Adam makes a whole step of it.
+    config = runs.tiny_config(task, autoencoder__l1_weight=0.0, loss__portrait=0.0)
     one, metrics_one = runs.run_steps(config, runs.make_mesh(1, 1), 3)
     eight, metrics_eight = runs.run_steps(config, runs.make_mesh(4, 2), 3)
     losses = [[m["loss"] for m in rows] for rows in (metrics_one, metrics_eight)]

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             "give a run or export of task id2face"
         )
     config = sampling.with_defaults(config, args.steps, args.temperature)
-    wanted = ml_collections.ConfigDict(config)
+    wanted = ml_collections.ConfigDict(config).copy_and_resolve_references()
     wanted.data.records = args.records
     faces = sampling.load_faces(pipeline.open_source(wanted, args.split), args.num)
     began = time.perf_counter()

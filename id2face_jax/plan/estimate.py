@@ -135,7 +135,7 @@ def _model_flops(config, mesh, program: str, traced) -> int:
     """FLOPs of a call without recomputation."""
     if program != "step" or config.train.remat == "none":
         return flops.count_flops(traced.jaxpr.jaxpr)
-    plain = ml_collections.ConfigDict(config)
+    plain = ml_collections.ConfigDict(config).copy_and_resolve_references()
     plain.train.remat = "none"
     return flops.count_flops(_trace(plain, mesh, program)[2].jaxpr.jaxpr)
 

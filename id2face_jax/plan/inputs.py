@@ -32,7 +32,8 @@ def fit_config(
     Raises:
       ValueError: fsdp does not divide the number of chips.
     """
-    config = ml_collections.ConfigDict(config)
+    # A plain ConfigDict(config) would share its groups with `config`.
+    config = ml_collections.ConfigDict(config).copy_and_resolve_references()
     wanted = config.mesh.fsdp if config.mesh.fsdp > 0 else num_chips
     fsdp = math.gcd(wanted, num_chips) if fsdp is None else fsdp
     if fsdp < 1 or num_chips % fsdp:
