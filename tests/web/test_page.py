@@ -4,7 +4,7 @@ It skips, and says so, where Debian's chromium and chromium-driver are not insta
 `.ci/run` installs them. To take the pictures of docs/web.md anew, with the model's own
 number of steps:
 
-    ID2FACE_SCREENSHOT=docs/web.png .venv/bin/python -m pytest tests/web/test_page.py
+    ID2FACE_SCREENSHOT=docs/web.jpg .venv/bin/python -m pytest tests/web/test_page.py
 """
 
 import io
@@ -211,9 +211,7 @@ def take_screenshot(browser):
         "s.dispatchEvent(new Event('input')); s.blur(); window.scrollTo(0, 0)"
     )
     picture = PIL.Image.open(io.BytesIO(browser.get_screenshot_as_png()))
-    # A palette: a photo and few colours of a page, in a fifth of the bytes.
-    picture = picture.convert("RGB").quantize(255, PIL.Image.Quantize.MEDIANCUT)
-    picture.save(SCREENSHOT, optimize=True)
+    picture.convert("RGB").save(SCREENSHOT, quality=85, optimize=True)
 
 
 @pytest.mark.parametrize(
