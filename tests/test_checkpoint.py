@@ -132,6 +132,8 @@ def test_an_export_comes_back_as_float32(config, tmp_path, dtype, rtol):
     assert {x.dtype for x in jax.tree.leaves(weights)} == {np.dtype(np.float32)}
     # Nothing else is left beside it.
     assert [p.name for p in out.parent.iterdir()] == ["export"]
+    for path in out.rglob("*"):  # an export travels, and tells nothing of its maker
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
 
 
 def test_float16_refuses_what_it_cannot_hold(config, tmp_path):
