@@ -44,7 +44,7 @@ _FREE_FIELDS = (
     "sample_steps",
     "sample_temperature",
 )
-# config.model before these fields came.
+# What config.model meant before these fields came.
 _MODEL_BEFORE = {
     "identity_space": "vae",
     "harmonizer": "gated",
@@ -63,10 +63,7 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.FrozenConfigDict:
-    """The inverse of `to_json`; lists come back as the tuples they were.
-
-    An older config gets the fields that came after it, with what it meant.
-    """
+    """The inverse of `to_json`, with tuples for lists; older configs get new fields."""
     data = json.loads(text)
     if "model" in data:
         data["model"] = _MODEL_BEFORE | data["model"]

@@ -7,17 +7,14 @@ drawn one after another on one axis of steps, as a warm start continues the run 
 """
 
 import argparse
-import io
 import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from matplotlib import figure as mpl_figure
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-
 from id2face_jax import metrics
 from id2face_jax.data import pipeline
+from id2face_jax.evaluation import plots
 
 # Title of a panel, and the terms of `losses` in it.
 PANELS = (
@@ -49,9 +46,7 @@ def join(runs: Sequence[list[dict]]) -> tuple[list[dict], list[int]]:
 
 def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
     """PNG of PANELS over steps: lines for training, dots for held-out people."""
-    figure = mpl_figure.Figure(figsize=(12, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(PANELS))
+    figure, panels = plots.new(len(PANELS), 12.0, 3.2)
     for axes, (title, names) in zip(panels, PANELS, strict=True):
         for name in names:
             for prefix, style in (("", "-"), (f"{pipeline.HELDOUT}/", "o")):
@@ -66,9 +61,7 @@ def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
         axes.set_xlabel("step")
         if axes.lines:
             axes.legend(fontsize=7, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
+    return plots.png(figure)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,13 +13,13 @@ VAE, bidirectional latent alignment: abstract); every formula is ours. For a pai
     (7)  attribute KL    sum KL(q(a|z) | N(0,1))
     (8)  leak probe      1 - <P(mu*), f>                   trains the adversary P alone
     (9)  identity leak   max(<P*(mu), f>, 0)               trains the encoder against it
-    (12) portrait        |w (W f + b - z)|^2, f the identity of the other photo
+    (10) portrait        |w (W f + b - z)|^2, f the identity of the other photo
 
 and, with F a frozen recogniser that looks at the composited estimate of x0 (training
 only), for some rows, half of them recomposed with a stranger's g, orthogonal to f:
 
-    (10)  judged identity 1 - <F(x0_hat), f or g>          whoever was asked for
-    (11)  judged source   max(<F(x0_hat), f>, 0)           with a stranger's alone
+    (11) judged identity 1 - <F(x0_hat), f or g>          whoever was asked for
+    (12) judged source   max(<F(x0_hat), f>, 0)           with a stranger's alone
 """
 
 import jax
@@ -46,14 +46,14 @@ def masked_error(
 def cosine_distance(
     f_hat: Float[Array, "b d"], f: Float[Array, "b d"]
 ) -> Float[Array, " b"]:
-    """1 - <f_hat, f> of unit vectors (2, 4, 8, 10)."""
+    """1 - <f_hat, f> of unit vectors (2, 4, 8, 11)."""
     return 1.0 - jnp.sum(f_hat * f, axis=-1)
 
 
 def likeness(
     seen: Float[Array, "b d"], source: Float[Array, "b d"]
 ) -> Float[Array, " b"]:
-    """How much of the source is still seen; unlike is enough (9, 11)."""
+    """How much of the source is still seen; unlike is enough (9, 12)."""
     return jax.nn.relu(jnp.sum(seen * source, axis=-1))
 
 

@@ -147,7 +147,7 @@ class RecompositionObjective:
         }
 
     def _recomposition_terms(self, params, side, plan, z, zm, mask):
-        """Terms 1, 6 to 9 and 12, and the estimate of x0 of every row."""
+        """Terms 1 and 6 to 10, and the estimate of x0 of every row."""
         config, draws, t = self.config, side.draws, plan["t"]
         model, apply = make_model(config), {"params": params}
         mu, logvar = model.apply(apply, z, method="encode_attributes")
@@ -193,7 +193,7 @@ class RecompositionObjective:
         }
 
     def _judged_terms(self, frozen, side, plan, x0):
-        """Terms 10 and 11: who the recogniser sees in every `judge_every`-th row."""
+        """Terms 11 and 12: who the recogniser sees in every `judge_every`-th row."""
 
         def rows(x):
             return x[:: self.config.loss.judge_every]

@@ -28,7 +28,6 @@ from id2face_jax import (
 )
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
-from id2face_jax.models import dlib_resnet
 from id2face_jax.state import TrainState
 
 
@@ -117,12 +116,7 @@ def _load_exports(config) -> tuple[dict, dict | None]:
         checkpoint.check_same_fields(saved, config, checkpoint.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
     if config.task == "id2face" and config.loss.judge_every:
-        fitted = whitening.load()
-        frozen["recognizer"] = {
-            "params": dlib_resnet.load_params(),
-            "mean": fitted.mean,
-            "matrix": fitted.matrix,
-        }
+        frozen["recognizer"] = whitening.judge()
     path = config.train.init_from
     if path:
         saved, trees = checkpoint.load_export(path)

@@ -44,15 +44,21 @@ def train_command(workdir, *overrides) -> list[str]:
     return [*program, "--workdir", str(workdir), *overrides]
 
 
-def run(command, num_devices=1) -> subprocess.CompletedProcess:
+def run(command, num_devices=1, **variables) -> subprocess.CompletedProcess:
     return subprocess.run(
         command,
-        env=environment(num_devices),
+        env=environment(num_devices) | variables,
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
     )
+
+
+def run_two(workdir, *overrides) -> subprocess.CompletedProcess:
+    """Two processes of two devices, by launch/local.sh."""
+    local = [str(ROOT / "launch" / "local.sh"), *TINY, "--workdir", str(workdir)]
+    return run([*local, *overrides], 2, PROCESSES="2", DEVICES="2")
 
 
 @pytest.mark.slow
@@ -60,15 +66,7 @@ def test_two_processes_compute_what_one_does(tmp_path):
     mesh = ["--config.mesh.data=2", "--config.mesh.fsdp=2"]
     one = run(train_command(tmp_path / "one", *mesh), num_devices=4)
     assert one.returncode == 0, one.stderr
-    local = [str(ROOT / "launch" / "local.sh"), *TINY, *mesh]
-    two = subprocess.run(
-        [*local, "--workdir", str(tmp_path / "two")],
-        env=environment(2) | {"PROCESSES": "2", "DEVICES": "2"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    two = run_two(tmp_path / "two", *mesh)
     assert two.returncode == 0, two.stderr
     (_, one_weights, step), (_, two_weights, _) = (
         checkpoint.load_run(tmp_path / name) for name in ("one", "two")
@@ -197,15 +195,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used_on_demand(tmp_p
 def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
     """Two processes of two devices for three steps, then one process of one device."""
     straight, moved = tmp_path / "straight", tmp_path / "moved"
-    local = [str(ROOT / "launch" / "local.sh"), *TINY, "--workdir", str(moved)]
-    two = subprocess.run(
-        [*local, "--config.mesh.fsdp=2"],
-        env=environment(2) | {"PROCESSES": "2", "DEVICES": "2"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    two = run_two(moved, "--config.mesh.fsdp=2")
     assert two.returncode == 0, two.stderr
     shutil.rmtree(moved / "checkpoints" / "6")
     one = run(train_command(moved))

@@ -12,7 +12,7 @@ import pytest
 
 from id2face_jax.anonymize import cluster, files, inputs, ledger
 from tests.anonymize import planted
-from tests.anonymize.test_files import contents, make, save, states
+from tests.anonymize.folders import contents, make, save, states
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray is not installed: no cluster was tested", allow_module_level=True)

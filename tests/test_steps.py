@@ -10,6 +10,7 @@ import pytest
 from configs import smoke
 from id2face_jax import objectives, steps
 from id2face_jax.data import pipeline
+from id2face_jax.faces import whitening
 from tests.draws import random_like
 
 TASKS = steps.TASKS
@@ -324,3 +325,28 @@ def test_judged_rows_are_late_and_half_of_them_are_strangers():
     np.testing.assert_array_equal(plan["f"][own], side.swap(f_hat)[own])
     cosines = jnp.sum(plan["f"] * side.embeddings, axis=-1)[~own]
     np.testing.assert_allclose(cosines, 0.0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_judge_moves_who_is_drawn_and_stays_as_it_is():
+    """The real recogniser: its verdict reaches every network that draws."""
+    config = _config("id2face")
+    config.model.embedding_dim, config.loss.judge_every = 128, 4
+    config.loss.update(dict.fromkeys(TERMS, 0.0))
+    batch = pipeline.first_batch(config, 8)
+    task = steps.make_task(config, {"recognizer": whitening.judge()})
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    params = random_like(shapes.params, scale=0.1)
+    frozen = {
+        "autoencoder": random_like(shapes.frozen["autoencoder"], scale=0.1),
+        "recognizer": jax.tree.map(jnp.asarray, whitening.judge()),
+    }
+    objective = objectives.RecompositionObjective(config)
+    draws = objective.draw(jax.random.key(0), batch)
+    value_and_grad = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+    (_, metrics), grads = value_and_grad(params, frozen, batch, draws)
+    assert 0.0 < metrics["judged_identity"] < 2.0
+    assert 0.0 <= metrics["judged_source"] <= 1.0
+    for name in ("unet", "attribute_encoder", "recomposer"):
+        assert not _is_zero(grads[name]), name
+    assert _is_zero(grads["leak_probe"])

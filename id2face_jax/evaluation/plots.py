@@ -30,13 +30,15 @@ COLORS = (
 _COARSE = 20  # fine cosine bins in a drawn one
 
 
-def _new(columns: int, width: float, height: float):
+def new(columns: int, width: float, height: float):
+    """(figure, its `columns` axes in an array); sizes in inches."""
     figure = mpl_figure.Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, np.atleast_1d(figure.subplots(1, columns))
 
 
-def _png(figure) -> bytes:
+def png(figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
@@ -54,7 +56,7 @@ def _with_legend(figure, panels) -> bytes:
             frameon=False,
             fontsize=8,
         )
-    return _png(figure)
+    return png(figure)
 
 
 def _plain(axes, title: str, x: str, y: str):
@@ -67,7 +69,7 @@ def _plain(axes, title: str, x: str, y: str):
 def recognition_bars(result: dict, field: str, clean_field: str) -> bytes:
     """One panel a recogniser: how many of 100 photos are recognised, per method."""
     names = list(result["recognizers"])
-    figure, panels = _new(len(names), 5.2 * len(names), 3.6)
+    figure, panels = new(len(names), 5.2 * len(names), 3.6)
     for axes, name in zip(panels, names, strict=True):
         for place, row in enumerate(result["rows"]):
             judged = row["recognizers"][name]
@@ -87,7 +89,7 @@ def recognition_bars(result: dict, field: str, clean_field: str) -> bytes:
         axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
         axes.set_ylim(0, 103)
         _plain(axes, f"judged by {name}", "", "recognised, % of comparisons")
-    return _png(figure)
+    return png(figure)
 
 
 def _coarse(counts: np.ndarray) -> np.ndarray:
@@ -102,7 +104,7 @@ def score_histograms(
 
     parts: recogniser to label to counts. thresholds: drawn where known.
     """
-    figure, panels = _new(len(parts), 5.2 * len(parts), 3.4)
+    figure, panels = new(len(parts), 5.2 * len(parts), 3.4)
     edges = privacy.BINS[::_COARSE]
     for axes, (name, histograms) in zip(panels, parts.items(), strict=True):
         for color, (label, counts) in zip(COLORS, histograms.items(), strict=False):
@@ -121,7 +123,7 @@ def det_curves(
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]],
 ) -> bytes:
     """One panel a recogniser: share of own photos missed over false accepts."""
-    figure, panels = _new(len(curves), 5.2 * len(curves), 3.8)
+    figure, panels = new(len(curves), 5.2 * len(curves), 3.8)
     for axes, (name, methods) in zip(panels, curves.items(), strict=True):
         for color, (method, (false_accepts, missed)) in zip(
             COLORS, methods.items(), strict=False
@@ -146,7 +148,7 @@ def det_curves(
 def fairness_bars(row: dict, name: str, field: str) -> bytes:
     """One panel an axis: detection and recognition in each bin, by one recogniser."""
     axes_names = list(dict.fromkeys(entry["axis"] for entry in row["fairness"]))
-    figure, panels = _new(len(axes_names), 3.6 * len(axes_names), 3.8)
+    figure, panels = new(len(axes_names), 3.6 * len(axes_names), 3.8)
     for axes, axis in zip(panels, axes_names, strict=True):
         entries = [entry for entry in row["fairness"] if entry["axis"] == axis]
         for place, entry in enumerate(entries):
@@ -197,7 +199,7 @@ def picture_grid(
                 axes.set_ylabel(
                     labels[row], rotation=0, ha="right", va="center", fontsize=8
                 )
-    return _png(figure)
+    return png(figure)
 
 
 def heat_grid(
@@ -224,4 +226,4 @@ def heat_grid(
     for axes in panels.ravel():
         axes.set_axis_off()
     figure.colorbar(shown, ax=panels, shrink=0.7)
-    return _png(figure)
+    return png(figure)

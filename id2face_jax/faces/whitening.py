@@ -21,6 +21,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from id2face_jax.models import dlib_resnet
+
 FILE = pathlib.Path(__file__).parents[1] / "pretrained" / "dlib_whitening.npz"
 _FOLDS = 5
 _SEED = 0  # of the folds
@@ -65,6 +67,13 @@ def load(path: pathlib.Path = FILE) -> Whitening:
             float(file["threshold"]),
             float(file["loose_threshold"]),
         )
+
+
+def judge() -> dict:
+    """dlib's network and the map, for `objectives`: {"params", "mean", "matrix"}."""
+    fitted = load()
+    params = dlib_resnet.load_params()
+    return {"params": params, "mean": fitted.mean, "matrix": fitted.matrix}
 
 
 def save(path: pathlib.Path, whitening: Whitening) -> None:

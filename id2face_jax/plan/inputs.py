@@ -12,7 +12,6 @@ import ml_collections
 from id2face_jax import generate
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
-from id2face_jax.models import dlib_resnet
 
 
 def fit_config(
@@ -58,13 +57,7 @@ def frozen_shapes(config: ml_collections.ConfigDict) -> dict:
     params = jax.eval_shape(autoencoder.init, jax.random.key(0), image)["params"]
     frozen = {"autoencoder": params}
     if config.loss.judge_every:
-        fitted = whitening.load()
-        recognizer = {
-            "params": dlib_resnet.load_params(),
-            "mean": fitted.mean,
-            "matrix": fitted.matrix,
-        }
         frozen["recognizer"] = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), recognizer
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), whitening.judge()
         )
     return frozen

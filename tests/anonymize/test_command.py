@@ -8,29 +8,14 @@ import PIL.Image
 import pytest
 
 from id2face_jax import cli
-from id2face_jax.anonymize import generator
-from id2face_jax.anonymize.anonymizer import Anonymizer
 from tests.anonymize import planted
-from tests.anonymize.test_video import write_clip
+from tests.anonymize.clips import write_clip
 
 
 @pytest.fixture
 def loaded(tmp_path, monkeypatch):
     """Planted models instead of trained ones; a list of what they were loaded with."""
-    calls = []
-
-    def from_pretrained(path=None, **options):
-        calls.append({"path": path, **options})
-        function = getattr(planted, path or "other_face")
-        return Anonymizer(
-            planted.PlantedGenerator(function),
-            [planted.PlantedRecognizer()],
-            planted.PlantedDetector(),
-            options["settings"],
-        )
-
-    monkeypatch.setattr(Anonymizer, "from_pretrained", from_pretrained)
-    monkeypatch.setattr(generator, "use_compilation_cache", lambda: None)
+    calls = planted.plant(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.png", "ann/1.png", "ann/2.png", "bob/1.png")):
         path = tmp_path / "photos" / name

@@ -1,6 +1,5 @@
 """Runs over folders: every file once, whole, recorded, and never untouched."""
 
-import json
 import os
 import pathlib
 import signal
@@ -12,61 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from id2face_jax.anonymize import files, images, inputs, ledger, pictures, report
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize import files, images, inputs, ledger, pictures
 from tests.anonymize import planted
-
-
-def make(function=planted.other_face, **settings):
-    return Anonymizer(
-        planted.PlantedGenerator(function),
-        [planted.PlantedRecognizer()],
-        planted.PlantedDetector(),
-        Settings(**settings),
-    )
-
-
-def save(path, pixels, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pixels).save(path, **options)
-
-
-@pytest.fixture
-def photos(tmp_path, monkeypatch):
-    """photos/{a.png, b.jpg, sub/a.png} with a face each; the cwd is above."""
-    for seed, name in enumerate(("a.png", "b.jpg", "sub/a.png")):
-        save(tmp_path / "photos" / name, planted.picture(seed))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "photos"
-
-
-def run(anonymizer=None, out="out", people=None, **choices):
-    """Runs over photos/ and closes the report; returns records by input."""
-    book = ledger.Ledger(pathlib.Path(out) / ledger.REPORT_NAME)
-    jobs = inputs.plan(["photos"], out)
-    records = files.run(
-        anonymizer or make(),
-        jobs,
-        book,
-        files.Choices(**choices),
-        people or files.People(),
-        quiet=True,
-    )
-    book.close()
-    return {record["input"].removeprefix("photos/"): record for record in records}
-
-
-def contents(out="out"):
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in sorted(pathlib.Path(out).rglob("*"))
-        if path.is_file() and path.suffix not in (".json", ".html")
-    }
-
-
-def states(records):
-    return {name: record["state"] for name, record in records.items()}
+from tests.anonymize.folders import contents, make, run, save, states
 
 
 def test_tree_is_mirrored_and_every_face_is_new(photos):
@@ -328,65 +275,6 @@ def test_dry_run_shows_boxes_but_no_face(photos):
     # A real run takes neither the preview for a source nor for a result.
     assert set(inputs.plan(["out"], "more")) == set()
     assert run()["a.png"]["state"] == "anonymized"
-
-
-# The report
-
-
-FACE_FIELDS = {
-    "box": list,
-    "score": float,
-    "state": str,
-    "cosine": float,
-    "threshold": float,
-    "margin": float,
-    "attempts": int,
-    "angle": float,
-    "seen_again": bool,
-    "checks": list,
-}
-FILE_FIELDS = {
-    "input": str,
-    "output": str,
-    "state": str,
-    "message": str,
-    "faces": list,
-    "output_sha256": str,
-    "seconds": float,
-    "run": str,
-}
-
-
-def test_report_has_its_schema_and_no_secret(photos):
-    key = bytes(range(32))
-    people = files.People(lambda source: lambda faces: ["Ann Person"] * len(faces))
-    run(make(key=key), people=people)
-    text = pathlib.Path("out/report.json").read_text()
-    content = json.loads(text)
-    assert set(content) == {"schema", "totals", "runs", "files"}
-    assert content["schema"] == report.SCHEMA
-    for record in content["files"]:
-        assert {k: type(v) for k, v in record.items()} == FILE_FIELDS
-        assert record["state"] in report.STATES
-        for face in record["faces"]:
-            assert {k: type(v) for k, v in face.items()} == FACE_FIELDS
-            assert face["state"] in report.FACE_STATES
-            assert face["margin"] == pytest.approx(
-                face["threshold"] - face["cosine"], abs=2e-4
-            )
-            assert len(face["checks"]) == 1
-    (made_with,) = content["runs"].values()
-    assert made_with["settings"]["keyed"] and made_with["model"]["sha256"] == "planted"
-    assert key.hex() not in text and "Ann Person" not in text
-    totals = content["totals"]
-    assert totals["files"]["anonymized"] == totals["faces"]["anonymized"] == 3
-    assert totals["recognised"]["count"] == 0 and totals["recognised"]["high"] < 0.8
-    assert totals["new_face"]["share"] == 1.0
-
-
-def test_totals_of_nothing():
-    totals = report.totals([])
-    assert totals["new_face"]["share"] is None and not sum(totals["files"].values())
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from id2face_jax import cli
-from id2face_jax.anonymize import archives, files, generator, ledger
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize import archives, files, ledger
 from tests.anonymize import planted
-from tests.anonymize.test_files import make
-from tests.anonymize.test_images import animated, png_of
+from tests.anonymize.folders import make
+from tests.anonymize.test_images import animated, png_of, stored_turned
 
 FACE = planted.picture(1)
 
@@ -37,19 +36,7 @@ def converted(kind, mode):
 
 def turned(orientation):
     """A JPEG whose stored pixels are turned by the inverse of an EXIF orientation."""
-    stored = {
-        1: FACE,
-        2: FACE[:, ::-1],
-        3: FACE[::-1, ::-1],
-        4: FACE[::-1],
-        5: FACE.swapaxes(0, 1),
-        6: np.rot90(FACE, 1),
-        7: np.rot90(FACE, 2).swapaxes(0, 1),
-        8: np.rot90(FACE, -1),
-    }[orientation]
-    exif = PIL.Image.Exif()
-    exif[274] = orientation
-    image = PIL.Image.fromarray(np.ascontiguousarray(stored))
+    image, exif = stored_turned(FACE, orientation)
     return encoded("JPEG", image, exif=exif, quality=95)
 
 
@@ -92,11 +79,7 @@ ODD = {
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    def from_pretrained(path=None, **options):
-        return make()
-
-    monkeypatch.setattr(Anonymizer, "from_pretrained", from_pretrained)
-    monkeypatch.setattr(generator, "use_compilation_cache", lambda: None)
+    planted.plant(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     return tmp_path

@@ -46,23 +46,30 @@ def save(path, image, **options):
 SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied(tmp_path, scene, orientation):
-    # The stored pixels that a viewer turns into the scene, by EXIF's definition: where
-    # row 0 and column 0 of the stored picture are seen.
+def stored_turned(pixels, orientation):
+    """The stored picture that a viewer turns into `pixels`, and its EXIF.
+
+    By EXIF's definition: where row 0 and column 0 of the stored picture are seen.
+    """
     stored = {
-        1: scene,
-        2: scene[:, ::-1],
-        3: scene[::-1, ::-1],
-        4: scene[::-1],
-        5: scene.swapaxes(0, 1),
-        6: np.rot90(scene, 1),
-        7: np.rot90(scene, 2).swapaxes(0, 1),
-        8: np.rot90(scene, -1),
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, 1),
+        7: np.rot90(pixels, 2).swapaxes(0, 1),
+        8: np.rot90(pixels, -1),
     }[orientation]
     exif = PIL.Image.Exif()
     exif[274] = orientation
     image = PIL.Image.fromarray(np.ascontiguousarray(stored))
+    return image, exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(tmp_path, scene, orientation):
+    image, exif = stored_turned(scene, orientation)
     photo = images.read(save(tmp_path / "a.jpg", image, exif=exif, quality=95))
     near(photo.pixels, scene)
     again = PIL.Image.open(

@@ -8,8 +8,6 @@ import PIL.Image
 import pytest
 
 from id2face_jax import cli
-from id2face_jax.anonymize import generator
-from id2face_jax.anonymize.anonymizer import Anonymizer
 from tests.anonymize import planted
 
 WIDTH, HEIGHT = 220, 200
@@ -61,15 +59,6 @@ def is_new(before, after):
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
-    def from_pretrained(path=None, **options):
-        return Anonymizer(
-            planted.PlantedGenerator(planted.other_face),
-            [planted.PlantedRecognizer()],
-            planted.PlantedDetector(),
-            options["settings"],
-        )
-
-    monkeypatch.setattr(Anonymizer, "from_pretrained", from_pretrained)
-    monkeypatch.setattr(generator, "use_compilation_cache", lambda: None)
+    planted.plant(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return Scene()

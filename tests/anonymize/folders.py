@@ -1,0 +1,52 @@
+"""Runs of planted models over a folder of photos, for tests."""
+
+import pathlib
+
+import PIL.Image
+
+from id2face_jax.anonymize import files, inputs, ledger
+from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.settings import Settings
+from tests.anonymize import planted
+
+
+def make(function=planted.other_face, **settings):
+    return Anonymizer(
+        planted.PlantedGenerator(function),
+        [planted.PlantedRecognizer()],
+        planted.PlantedDetector(),
+        Settings(**settings),
+    )
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path, **options)
+
+
+def run(anonymizer=None, out="out", people=None, **choices):
+    """Runs over photos/ and closes the report; returns records by input."""
+    book = ledger.Ledger(pathlib.Path(out) / ledger.REPORT_NAME)
+    jobs = inputs.plan(["photos"], out)
+    records = files.run(
+        anonymizer or make(),
+        jobs,
+        book,
+        files.Choices(**choices),
+        people or files.People(),
+        quiet=True,
+    )
+    book.close()
+    return {record["input"].removeprefix("photos/"): record for record in records}
+
+
+def contents(out="out"):
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(pathlib.Path(out).rglob("*"))
+        if path.is_file() and path.suffix not in (".json", ".html")
+    }
+
+
+def states(records):
+    return {name: record["state"] for name, record in records.items()}
