@@ -23,7 +23,8 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
-from id2face_jax.anonymize import finding, images, report, rounds
+from id2face_jax.anonymize import finding, images, report, rounds, stages
+from id2face_jax.anonymize.cores import over_cores
 from id2face_jax.anonymize.generator import DiffusionGenerator, Generator
 from id2face_jax.anonymize.settings import Settings
 from id2face_jax.anonymize.subject import Face, Picture
@@ -163,10 +164,11 @@ class Anonymizer:
         give a large folder in parts. Args as in `__call__`, with a namer and a chooser
         for each picture.
         """
-        work = [
-            rounds.open_picture(self.tools, _pixels(image), aligned)
-            for image in pictures
-        ]
+        with stages.stage("detect"):
+            work = over_cores(
+                lambda image: rounds.open_picture(self.tools, _pixels(image), aligned),
+                pictures,
+            )
         rounds.prepare(self.tools, [(picture, picture.faces) for picture in work])
         nobody = [None] * len(work)
         for picture, namer, chooser in zip(

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt32
 
 from id2face_jax import checkpoint, generate
+from id2face_jax.anonymize.cores import over_cores
 
 # Batch sizes that are compiled; others are padded up to one of them or cut into some.
 BUCKETS = (1, 4, 16)
@@ -132,14 +133,18 @@ class DiffusionGenerator:
 
     def __call__(self, requests: Requests) -> UInt8[np.ndarray, "n s s 3"]:
         """New crops, row by row; see `Requests`."""
-        parts, start = [], 0
-        for size in bucket_sizes(len(requests), self._max_batch):
-            rows = np.arange(start, start + size)
-            # Padding repeats the last row, so no made-up input reaches the network.
-            rows = np.minimum(rows, len(requests) - 1)
-            parts.append(self._generate(requests, rows)[: len(requests) - start])
-            start += size
-        return np.concatenate(parts)
+        sizes = bucket_sizes(len(requests), self._max_batch)
+        starts = np.cumsum([0, *sizes[:-1]])
+        # Padding repeats the last row, so no made-up input reaches the network.
+        groups = [
+            np.minimum(np.arange(start, start + size), len(requests) - 1)
+            for start, size in zip(starts, sizes, strict=True)
+        ]
+        # One face alone leaves cores idle between its small operations; an accelerator
+        # has one queue, and would only hold the memory of several.
+        run = over_cores if jax.default_backend() == "cpu" else map
+        crops = run(lambda rows: self._generate(requests, rows), groups)
+        return np.concatenate(list(crops))[: len(requests)]
 
     def _generate(self, requests: Requests, rows: np.ndarray) -> np.ndarray:
         faces = generate.Faces(

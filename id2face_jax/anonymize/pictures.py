@@ -6,6 +6,7 @@ batch. Writes nothing: `files` does, and `archives`.
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,8 +16,9 @@ import cv2
 import numpy as np
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from id2face_jax.anonymize import images, metadata, preview
+from id2face_jax.anonymize import images, metadata, preview, stages
 from id2face_jax.anonymize.anonymizer import Anonymizer, Chooser, Namer, Result
+from id2face_jax.anonymize.cores import over_cores
 from id2face_jax.anonymize.images import Photo
 from id2face_jax.anonymize.ledger import hash_of
 from id2face_jax.anonymize.video import Wishes
@@ -117,16 +119,10 @@ def results(
         start = time.perf_counter()
         found = _anonymized(anonymizer, batch, choices, people)
         seconds = (time.perf_counter() - start) / len(batch)
-        for (item, photo), result in zip(batch, found, strict=True):
-            record, content = blank_record(), None
-            record["seconds"] = round(seconds, 3)
-            try:
-                if isinstance(result, Exception):
-                    raise result
-                content = _finish(anonymizer, item, photo, result, record, choices)
-            except ERRORS as error:
-                record |= refused(error)
-            yield record, content
+        finish = functools.partial(_record, anonymizer, choices, round(seconds, 3))
+        with stages.stage("encode"):
+            done = over_cores(finish, zip(batch, found, strict=True))
+        yield from done
 
 
 def _batches(
@@ -137,7 +133,8 @@ def _batches(
     for item in items:
         try:
             images.output_format(item.suffix)
-            photo = item.read()
+            with stages.stage("decode"):
+                photo = item.read()
             _check_size(item, photo)
             num_pixels += photo.pixels.size // 3
         except ERRORS as error:
@@ -185,6 +182,19 @@ def _anonymized(anonymizer, batch, choices, people) -> list[Result | Exception]:
     for row, result in zip(good, new, strict=True):
         found[row] = result
     return found
+
+
+def _record(anonymizer, choices, seconds, work) -> tuple[dict, bytes | None]:
+    """Record and encoded result of one picture; work: ((item, photo), result)."""
+    (item, photo), result = work
+    record, content = blank_record() | {"seconds": seconds}, None
+    try:
+        if isinstance(result, Exception):
+            raise result
+        content = _finish(anonymizer, item, photo, result, record, choices)
+    except ERRORS as error:
+        record |= refused(error)
+    return record, content
 
 
 def _finish(anonymizer, item, photo, result, record, choices) -> bytes | None:

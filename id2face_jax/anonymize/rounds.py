@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from id2face_jax.anonymize import finding, keys, verify
+from id2face_jax.anonymize import finding, keys, stages, verify
 from id2face_jax.anonymize.canvas import Canvas, crop_window, waves
+from id2face_jax.anonymize.cores import over_cores
 from id2face_jax.anonymize.generator import Generator, Requests
 from id2face_jax.anonymize.settings import Settings
 from id2face_jax.anonymize.subject import Face, Picture
@@ -64,32 +65,35 @@ def _template_face(image: UInt8[np.ndarray, "h w 3"]) -> Detection:
 
 def prepare(tools: Tools, work: Sequence[tuple[Picture, Sequence[Face]]]) -> None:
     """Gives the faces crop, mask, digest and embeddings, from the original picture."""
-    described = []
-    for picture, faces in work:
-        for face in faces:
-            landmarks = face.detection.landmarks
-            if not verify.is_face_shaped(landmarks):
-                continue
-            size = tools.generator.size
-            face.matrix = align.crop_matrix(landmarks, size)
-            face.mask = scaled_mask(
-                align.transform_points(face.matrix, landmarks),
-                size,
-                tools.settings.mask_scale,
-            )
-            crop = align.crop(picture.canvas.original, face.matrix, size)
-            face.digest = keys.face_digest(crop)
-            described.append((picture.canvas.original, face))
+    described = [
+        (picture.canvas.original, face)
+        for picture, faces in work
+        for face in faces
+        if verify.is_face_shaped(face.detection.landmarks)
+    ]
     if not described:
         return
-    embeddings = verify.embed(
-        tools.recognizers,
-        [image for image, _ in described],
-        np.stack([face.detection.landmarks for _, face in described]),
-    )
+    with stages.stage("align"):
+        for image, face in described:
+            _align(tools, image, face)
+    with stages.stage("embed"):
+        embeddings = verify.embed(
+            tools.recognizers,
+            [image for image, _ in described],
+            np.stack([face.detection.landmarks for _, face in described]),
+        )
     for row, (_, face) in enumerate(described):
         face.embeddings = tuple(vectors[row] for vectors in embeddings)
         face.avoids = face.embeddings[0]
+
+
+def _align(tools: Tools, image: UInt8[np.ndarray, "h w 3"], face: Face) -> None:
+    landmarks, size = face.detection.landmarks, tools.generator.size
+    face.matrix = align.crop_matrix(landmarks, size)
+    face.mask = scaled_mask(
+        align.transform_points(face.matrix, landmarks), size, tools.settings.mask_scale
+    )
+    face.digest = keys.face_digest(align.crop(image, face.matrix, size))
 
 
 def scaled_mask(
@@ -109,8 +113,8 @@ def finish(tools: Tools, pictures: Sequence[Picture]) -> None:
         change(tools, pictures)
         if not add_missed(tools, pictures):
             break
-    for picture in pictures:
-        hide_rest(tools, picture)
+    with stages.stage("verify"):
+        over_cores(lambda picture: hide_rest(tools, picture), pictures)
 
 
 def change(tools: Tools, pictures: Sequence[Picture]) -> None:
@@ -122,11 +126,11 @@ def change(tools: Tools, pictures: Sequence[Picture]) -> None:
         if not any(picture.to_generate() for picture in pictures):
             break
         _generate(tools, pictures, attempt)
-        for picture in pictures:
-            if picture.to_generate():
-                _verify(tools, picture)
-    for picture in pictures:
-        hide_rest(tools, picture)
+        painted = [picture for picture in pictures if picture.to_generate()]
+        with stages.stage("verify"):
+            over_cores(lambda picture: _verify(tools, picture), painted)
+    with stages.stage("verify"):
+        over_cores(lambda picture: hide_rest(tools, picture), pictures)
 
 
 def _generate(tools: Tools, pictures: Sequence[Picture], attempt: int) -> None:
@@ -139,12 +143,20 @@ def _generate(tools: Tools, pictures: Sequence[Picture], attempt: int) -> None:
         for number, wave in enumerate(waves(windows)):
             batches.setdefault(number, []).extend((picture, todo[i]) for i in wave)
     for _, jobs in sorted(batches.items()):
-        crops = tools.generator(_requests(tools, jobs, attempt))
-        for (picture, index), crop in zip(jobs, crops, strict=True):
-            face = picture.faces[index]
-            picture.canvas.paint(index, crop, face.matrix, face.mask)
-            face.attempts += 1
-            face.angle = tools.settings.angle(attempt)
+        with stages.stage("align"):
+            requests = _requests(tools, jobs, attempt)
+        with stages.stage("sample"):
+            crops = tools.generator(requests)
+        with stages.stage("blend"):
+            _paint(jobs, crops, tools.settings.angle(attempt))
+
+
+def _paint(jobs: Sequence[tuple[Picture, int]], crops, angle: float) -> None:
+    for (picture, index), crop in zip(jobs, crops, strict=True):
+        face = picture.faces[index]
+        picture.canvas.paint(index, crop, face.matrix, face.mask)
+        face.attempts += 1
+        face.angle = angle
 
 
 def _requests(
@@ -242,12 +254,14 @@ def add_missed(tools: Tools, pictures: Sequence[Picture]) -> bool:
 
     They are described from the original picture, like all others.
     """
+    changed = [p for p in pictures if p.state in ("anonymized", "fallback")]
+    with stages.stage("verify"):
+        found = over_cores(lambda picture: _missed(tools, picture), changed)
     work = []
-    for picture in pictures:
-        if picture.state in ("anonymized", "fallback"):
-            missed = [Face(detection) for detection in _missed(tools, picture)]
-            picture.faces += missed
-            work.append((picture, missed))
+    for picture, detections in zip(changed, found, strict=True):
+        missed = [Face(detection) for detection in detections]
+        picture.faces += missed
+        work.append((picture, missed))
     prepare(tools, work)
     return any(missed for _, missed in work)
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from id2face_jax.anonymize import finding
+from id2face_jax.anonymize.cores import over_cores
 from id2face_jax.anonymize.finding import Detector
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import Detection
@@ -49,15 +50,12 @@ def embed(
     One face a call: the last bit of an embedding follows from its place in a batch, and
     the new face from the embedding, but a result must depend on no other picture.
     """
-    return [
-        np.concatenate(
-            [
-                recognizer([image], points[None])
-                for image, points in zip(images, landmarks, strict=True)
-            ]
-        )
-        for recognizer in recognizers
-    ]
+
+    def one(face):
+        return [recognizer([face[0]], face[1][None]) for recognizer in recognizers]
+
+    rows = over_cores(one, zip(images, landmarks, strict=True))
+    return [np.concatenate(vectors) for vectors in zip(*rows, strict=True)]
 
 
 def seen_again(

@@ -22,8 +22,9 @@ from id2face_jax.faces import align, pixels, whitening
 from id2face_jax.models import dlib_resnet
 
 # Faces go through the network in blocks of these sizes, so that it compiles twice at
-# most: few faces at little cost, many at the best rate.
-_FEW, _MANY = 4, 32
+# most: few faces at little cost (two: a changed face is looked at where it was and
+# where it is now), many at the best rate.
+_FEW, _MANY = 2, 32
 
 # Cosine of the same person, in ArcFace networks on unconstrained photos, at a false
 # accept rate near 0.1 %. Chosen, not measured: it depends on the file. Low is strict.
