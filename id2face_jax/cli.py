@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import id2face_jax
 from id2face_jax.commands import (
     anonymize,
+    benchmark,
     convert,
     demo,
     evaluate,
@@ -32,6 +33,7 @@ COMMANDS = {
     "key": key,
     "web": web,
     "evaluate": evaluate,
+    "benchmark": benchmark,
     "prepare": prepare,
     "train": train,
     "sample": sample,

@@ -1,0 +1,1 @@
+"""`id2face benchmark`: how fast, beside the machine's limits and PyTorch."""
