@@ -111,6 +111,11 @@ def _loss() -> ml_collections.ConfigDict:
     loss.judge_t_min = 0.6  # smallest t of those photos
     loss.judged_identity = 0.15
     loss.judged_source = 0.1
+    loss.critic_dim = 96  # width of the critic of latents; 0: none
+    # Its own loss; nothing else feels it. Small, lest it fill the step's clipped norm:
+    # Adam divides by its size anyway.
+    loss.critic = 0.1
+    loss.realism = 0.01  # against what it sees; a UNet gradient like recomposition's
     return loss
 
 

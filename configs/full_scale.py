@@ -18,6 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     # The recogniser that could judge sampled identities is the one of the embedded
     # default, which reads 128 px crops and other embeddings.
     config.loss.judge_every = 0
+    config.loss.critic_dim = 0  # networks of this size are sharp without one
     config.optim.b2 = 0.999  # long runs
     config.optim.lr_warmup_steps = 1_000  # new layers first, before much of UNet moves
     config.optim.ema_decay = 0.9999  # as Stable Diffusion was trained

@@ -26,6 +26,7 @@ def get_config():
     config.model.unet_dims = (16, 32)
     config.model.unet_depths = (1, 1)
     config.model.sample_steps = 2
+    config.loss.critic_dim = 8
     config.loss.judge_every = 0  # a toy has no recogniser to please
     config.optim.lr_warmup_steps = 2
     config.train.num_steps = 6

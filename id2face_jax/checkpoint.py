@@ -31,9 +31,11 @@ CONFIG, WEIGHTS = "config.json", "weights"
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
 
-# A resumed run must agree on these: they decide which parameters there are and what
-# they mean. An autoencoder must agree on its group with the run that uses it.
+# A warm start must agree on the first of these and a resumed run on the second: they
+# decide which parameters there are and what they mean. An autoencoder must agree on its
+# group with the run that uses it.
 MODEL_FIELDS = ("task", "data.image_size", "autoencoder", "model")
+_RUN_FIELDS = (*MODEL_FIELDS, "loss.critic_dim")
 AUTOENCODER_FIELDS = ("autoencoder",)
 # Fields of those groups that change no network.
 _FREE_FIELDS = (
@@ -67,6 +69,7 @@ def from_json(text: str) -> ml_collections.FrozenConfigDict:
     data = json.loads(text)
     if "model" in data:
         data["model"] = _MODEL_BEFORE | data["model"]
+        data["loss"] = {"critic_dim": 0} | data["loss"]
     # Twice: one pass makes tuples, but remembers lists and is unequal to the original.
     once = ml_collections.FrozenConfigDict(data)
     return ml_collections.FrozenConfigDict(once.to_dict())
@@ -194,7 +197,7 @@ class Checkpointer:
         where = f"{self._manager.directory}/{step}"
         saved = self._read(step, config=ocp.args.JsonRestore())
         check_same_fields(
-            ml_collections.ConfigDict(saved.config), config, MODEL_FIELDS, where
+            from_json(json.dumps(saved.config)), config, _RUN_FIELDS, where
         )
         restored = self._read_state(step, abstract_state)
         iterator.set_state(restored.data)

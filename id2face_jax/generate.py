@@ -75,6 +75,7 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         condition_dim=model.condition_dim,
         identity_space=model.identity_space,
         portrait_shape=portrait,
+        critic_dim=config.loss.critic_dim,
         unet=_make_unet(config),
         dtype=jnp.dtype(config.train.dtype),
     )

@@ -20,11 +20,20 @@ only), for some rows, half of them recomposed with a stranger's g, orthogonal to
 
     (11) judged identity 1 - <F(x0_hat), f or g>          whoever was asked for
     (12) judged source   max(<F(x0_hat), f>, 0)           with a stranger's alone
+
+and, with D a critic of latents and x the estimate of x0 inside the mask, z outside:
+
+    (13) critic          max(1 - D(z), 0) + max(1 + D(x*), 0)     trains D alone
+    (14) realism         -D*(x)                     trains all that draws against it
+
+hinge losses (Lim & Ye 2017), averaged over the patches that the mask covers.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from id2face_jax.models.layers import resize_map
 
 
 def masked_error(
@@ -106,6 +115,18 @@ def attribute_alignment(
     """
     gap = jnp.square(mu_recomposed - jax.lax.stop_gradient(mu_supplied))
     return jnp.mean(weight * jnp.mean(gap, axis=(1, 2, 3)))
+
+
+def patch_mean(
+    logits: Float[Array, "b g g"], mask: Float[Array, "b h h 1"]
+) -> Float[Array, " b"]:
+    """Mean over a critic's patches, each by its share of the mask (13, 14).
+
+    Where the mask ends both latents are the same photo, and there is nothing to tell.
+    """
+    weight = resize_map(mask, logits.shape[1])[..., 0]
+    total = jnp.sum(weight, axis=(1, 2))
+    return jnp.sum(weight * logits, axis=(1, 2)) / jnp.maximum(total, 1e-6)
 
 
 def mean_over(value: Float[Array, " b"], rows: Float[Array, " b"]) -> Float[Array, ""]:

@@ -97,6 +97,8 @@ class RecompositionObjective:
         terms |= more
         if self.config.loss.judge_every:
             terms |= self._judged_terms(frozen, side, plan, x0)
+        if self.config.loss.critic_dim:
+            terms |= self._critic_terms(params, z, mask, x0)
         weights = self.config.loss
         loss = sum(weights[name] * value for name, value in terms.items())
         return loss, {"loss": loss} | terms
@@ -190,6 +192,26 @@ class RecompositionObjective:
             "identity_leak": jnp.mean(
                 losses.likeness(read(still(params), mu), embeddings)
             ),
+        }
+
+    def _critic_terms(self, params, z, mask, x0):
+        """Terms 13 and 14: the critic's, and the drawing networks' against it."""
+        model, still = make_model(self.config), jax.lax.stop_gradient
+        # Each frequency at the size it has in photos: the fine ones, which softness
+        # loses, are a tenth of the coarse ones.
+        scale = 1.0 / (jnp.std(z, axis=(0, 1, 2)) + 1e-3)
+        drawn = mask * x0 + (1.0 - mask) * z
+
+        def read(params, x):
+            return model.apply(
+                {"params": params}, scale * x, mask, method="judge_latents"
+            )
+
+        real, fake = read(params, z), read(params, still(drawn))
+        doubt = jax.nn.relu(1.0 - real) + jax.nn.relu(1.0 + fake)
+        return {
+            "critic": jnp.mean(losses.patch_mean(doubt, mask)),
+            "realism": -jnp.mean(losses.patch_mean(read(still(params), drawn), mask)),
         }
 
     def _judged_terms(self, frozen, side, plan, x0):

@@ -86,8 +86,13 @@ def _initial_state(config, params, frozen) -> TrainState:
 def start_from(state: TrainState, params: dict) -> TrainState:
     """`state` with `params` and their copy as EMA: a warm start from an export.
 
-    Raises ValueError if the trees differ.
+    A critic is no part of what an export does: one that is missing starts afresh, and
+    one that config.loss does not want is left. Raises ValueError if the trees differ in
+    anything else.
     """
+    rest = {name: value for name, value in params.items() if name != "critic"}
+    fresh = {name: state.params[name] for name in state.params if name == "critic"}
+    params = fresh | (params if fresh else rest)
     old, new = (jax.tree.map(jnp.shape, tree) for tree in (state.params, params))
     if old != new:
         raise ValueError(

@@ -187,3 +187,5 @@ def test_an_older_config_means_what_it_meant(config):
     assert checkpoint.from_json(json.dumps(saved)) == config
     saved["model"]["harmonizer"] = "sum"
     assert checkpoint.from_json(json.dumps(saved)).model.harmonizer == "sum"
+    del saved["loss"]["critic_dim"]
+    assert checkpoint.from_json(json.dumps(saved)).loss.critic_dim == 0

@@ -55,6 +55,17 @@ def test_likeness_counts_what_is_alike_and_asks_no_more_than_unlike():
     np.testing.assert_allclose(losses.likeness(seen, source), [1.0, 0.6, 0.0])
 
 
+def test_a_critic_is_asked_about_what_the_mask_covers():
+    """Patches of 2x2 cells: of the upper half, a quarter of the last row is covered."""
+    logits = jnp.array([[[1.0, 1.0], [5.0, 5.0]]])
+    mask = _half_mask(1)
+    np.testing.assert_allclose(losses.patch_mean(logits, mask), 1.0, rtol=1e-6)
+    mask = mask.at[:, 2, :, :].set(0.5)
+    expected = (2 * 1.0 + 2 * 0.25 * 5.0) / 2.5
+    np.testing.assert_allclose(losses.patch_mean(logits, mask), expected, rtol=1e-6)
+    np.testing.assert_array_equal(losses.patch_mean(logits, 0 * mask), 0.0)
+
+
 def test_kl_of_the_standard_normal_is_zero_and_of_all_else_positive():
     zero = jnp.zeros((1, 5))
     np.testing.assert_array_equal(losses.kl_standard(zero, zero), 0.0)

@@ -25,6 +25,8 @@ TERMS = (
     "leak_probe",
     "identity_leak",
     "portrait",
+    "critic",
+    "realism",
 )
 
 
@@ -156,6 +158,28 @@ def test_the_adversary_seeks_and_the_encoder_hides():
         assert _is_zero(hide[name]) == (name != "attribute_encoder"), name
 
 
+def test_the_critic_seeks_and_the_painters_deceive():
+    """As the adversary: own networks alone. What a critic learns helps no encoder."""
+    seek, deceive = _gradient(critic=1.0), _gradient(realism=1.0)
+    for name in seek:
+        assert _is_zero(seek[name]) == (name != "critic"), name
+    for name in ("unet", "recomposer", "attribute_encoder"):
+        assert not _is_zero(deceive[name]), name
+    assert _is_zero(deceive["critic"]) and _is_zero(deceive["leak_probe"])
+
+
+def test_without_a_critic_there_is_none():
+    config = _config("id2face")
+    config.loss.critic_dim = 0
+    made = steps.make_task(config)
+    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    assert "critic" not in shapes.params
+    objective = objectives.RecompositionObjective(config)
+    draws = jax.eval_shape(objective.draw, jax.random.key(0), _batch())
+    loss = jax.eval_shape(objective.loss, shapes.params, shapes.frozen, _batch(), draws)
+    assert not {"critic", "realism"} & set(loss[1])
+
+
 def test_the_portrait_learns_from_its_own_error_alone():
     own, other = _gradient(portrait=1.0), _gradient(recomposition=1.0)
     assert not _is_zero(own["recomposer"]["portrait"])
@@ -262,6 +286,21 @@ def test_a_warm_start_takes_parameters_of_the_same_form_alone():
     _assert_close(warm.ema, params)
     with pytest.raises(ValueError, match="train.init_from holds other parameters"):
         steps.start_from(start, {"decoder": params})
+
+
+def test_a_warm_start_needs_no_critic_and_takes_the_one_that_there_is():
+    start = _start("id2face")
+    params = jax.tree.map(lambda x: np.asarray(x) + 1.0, start.params)
+    _assert_close(steps.start_from(start, params).params, params)
+    critic = params.pop("critic")
+    warm = steps.start_from(start, params)
+    _assert_close(warm.params, params | {"critic": start.params["critic"]})
+    without = start.replace(
+        params={k: v for k, v in start.params.items() if k in params}
+    )
+    _assert_close(steps.start_from(without, params | {"critic": critic}).ema, params)
+    with pytest.raises(ValueError, match="train.init_from holds other parameters"):
+        steps.start_from(start, {"critic": critic})
 
 
 def test_an_unknown_task_is_refused():

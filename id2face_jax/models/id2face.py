@@ -1,9 +1,10 @@
 """ID2Face assembled: identity VAE, attribute encoder, recomposer, UNet.
 
 Everything that trains in the diffusion stage stands here, under the names
-`identity_vae`, `attribute_encoder`, `leak_probe`, `recomposer` and `unet`. The
-autoencoder is trained before and stays outside, frozen; the module works on its
-latents. A part that an ablation switches off has a stand-in of the same calls.
+`identity_vae`, `attribute_encoder`, `leak_probe`, `recomposer`, `unet` and, where
+training has one, `critic`. The autoencoder is trained before and stays outside, frozen;
+the module works on its latents. A part that an ablation switches off has a stand-in of
+the same calls.
 """
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from id2face_jax.models.critic import LatentCritic
 from id2face_jax.models.identity_vae import GaussianIdentity, IdentityVAE
 from id2face_jax.models.recomposer import (
     AttributeEncoder,
@@ -29,6 +31,7 @@ class ID2Face(nn.Module):
     unet: any module with the call of `denoise`; it becomes the submodule `unet`.
     identity_space: one of IDENTITY_SPACES.
     portrait_shape: of the latent, for the recomposer's portrait; None: no portrait.
+    critic_dim: width of the critic (config.loss.critic_dim); 0: none.
     """
 
     embedding_dim: int
@@ -43,6 +46,7 @@ class ID2Face(nn.Module):
     unet: nn.Module
     identity_space: str = "vae"
     portrait_shape: tuple[int, int, int] | None = None
+    critic_dim: int = 0
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
@@ -73,6 +77,8 @@ class ID2Face(nn.Module):
         self.recomposer = Recomposer(
             self.condition_dim, self.portrait_shape, dtype=self.dtype
         )
+        if self.critic_dim:
+            self.critic = LatentCritic(self.critic_dim, dtype=self.dtype)
 
     def encode_identity(self, f: Float[Array, "b d"]):
         """(mu, logvar) of the identity latent, each (b, identity_dim)."""
@@ -89,6 +95,12 @@ class ID2Face(nn.Module):
     def probe_identity(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
         """What an adversary reads of the identity from attributes: unit embeddings."""
         return self.leak_probe(mu)
+
+    def judge_latents(
+        self, z: Float[Array, "b h h c"], mask: Float[Array, "b h h 1"]
+    ) -> Float[Array, "b k k"]:
+        """The critic's logits, a patch each; see `LatentCritic`."""
+        return self.critic(z, mask)
 
     def recompose(
         self,
@@ -115,5 +127,7 @@ class ID2Face(nn.Module):
         mu, _ = self.encode_identity(f)
         a, _ = self.encode_attributes(z)
         self.probe_identity(a)
+        if self.critic_dim:
+            self.judge_latents(z, mask)
         condition = self.recompose(self.decode_identity(mu), a, jnp.ones(f.shape[0]))
         return self.denoise(z, zm, mask, t, condition)
