@@ -9,7 +9,7 @@ import json
 import pathlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from id2face_jax import checkpoint
 from id2face_jax.anonymize.anonymizer import Anonymizer
@@ -23,6 +23,7 @@ from id2face_jax.benchmark import (
     table,
     training,
 )
+from id2face_jax.benchmark.training import Run
 
 SCHEMA_VERSION = "1.0"
 SECTIONS = (
@@ -99,9 +100,7 @@ def measure(options: Options) -> dict:
     check_sections(options.only)
     sizes = options.sizes
     torch = comparison.open_torch(options.compare)
-    wanted = [name for name in SECTIONS if name in options.only]
-    if torch is None and "comparison" in wanted:
-        wanted.remove("comparison")
+    wanted = set(options.only) - (set() if torch else {"comparison"})
     model = sampler.Model(*checkpoint.load_weights(options.checkpoint))
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -116,9 +115,10 @@ def measure(options: Options) -> dict:
     }
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(options, sizes, model, result, pathlib.Path(folder))
-        for name in wanted:
-            print(f"id2face benchmark: {name} ...", file=sys.stderr, flush=True)
-            result[name] = getattr(bench, name)()
+        for name, section in bench.sections().items():
+            if name in wanted:
+                print(f"id2face benchmark: {name} ...", file=sys.stderr, flush=True)
+                result[name] = section()
     result["bars"] = bars.verdicts(result)
     return result
 
@@ -141,7 +141,15 @@ class _Bench:
         self._ceiling = result["machine"]["product"]["ceiling"]
         self._folder = folder
         self._photos: list[pathlib.Path] = []
-        self._run: training.Run | None = None
+        self._run: Run | None = None
+
+    def sections(self) -> dict[str, Callable[[], dict | None]]:
+        """What makes each of SECTIONS, in their order."""
+        makers = (
+            *(self.sampler, self.training, self.devices, self.startup, self.stages),
+            *(self.folders, self.deface, self.comparison),
+        )
+        return dict(zip(SECTIONS, makers, strict=True))
 
     def sampler(self) -> dict:
         sizes = self._sizes
@@ -211,7 +219,7 @@ class _Bench:
             self._model, self._sizes.pairs, self._options.records
         )
 
-    def _train_run(self) -> training.Run:
+    def _train_run(self) -> Run:
         if self._run is None:
             self._run = training.make_run(self._train_config(), self._model)
         return self._run

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -50,9 +51,9 @@ def make_faces(config: ml_collections.ConfigDict, num: int) -> generate.Faces:
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     mask = face_mask(align.template(size), size)
     return generate.Faces(
-        jax.numpy.asarray(rng.integers(0, 256, (num, size, size, 3), np.uint8)),
-        jax.numpy.asarray(np.stack([mask] * num), jax.numpy.float32),
-        jax.numpy.asarray(embeddings, jax.numpy.float32),
+        jnp.asarray(rng.integers(0, 256, (num, size, size, 3), np.uint8)),
+        jnp.asarray(np.stack([mask] * num), jnp.float32),
+        jnp.asarray(embeddings, jnp.float32),
     )
 
 

@@ -21,7 +21,7 @@ def anonymize_command(
 ) -> list[str]:
     """`id2face anonymize` as a user would call it."""
     command = [sys.executable, "-m", "id2face_jax.cli", "anonymize", str(source)]
-    command += ["--out", str(out), "--overwrite", "--quiet"]
+    command += ["--out", str(out), "--overwrite", "--quiet", "--on-no-face", "skip"]
     return command + (["--checkpoint", checkpoint] if checkpoint else [])
 
 

@@ -129,9 +129,10 @@ def _startup(x: dict) -> Iterator[str]:
 
 
 def _stages(x: dict) -> Iterator[str]:
+    states = ", ".join(f"{num} {state}" for state, num in x["states"].items())
     yield (
-        f"## Stages of anonymize\n\n{x['photos']} photos, {x['faces']} faces, in one "
-        f"warm process: {x['faces_per_s']:.2f} faces/s; states {x['states']}."
+        f"## Stages of anonymize\n\n{x['photos']} photos ({states}), {x['faces']} "
+        f"faces, in one warm process: {x['faces_per_s']:.2f} faces/s."
     )
     rows = [
         [name, _seconds(seconds / x["photos"]), f"{100 * x['shares'][name]:.1f} %"]

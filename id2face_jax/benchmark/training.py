@@ -46,7 +46,7 @@ class Run:
 
 def make_config(
     model: Model, pairs: int, records: str | None, judge: bool = True
-) -> ml_collections.ConfigDict:
+) -> ml_collections.FrozenConfigDict:
     """The export's config for a step of `pairs`, on one device.
 
     records: folder, or None for made-up people. judge: False leaves the frozen
@@ -59,11 +59,11 @@ def make_config(
     config.mesh.data, config.mesh.fsdp = -1, 1
     if not judge:
         config.loss.judge_every = 0
-    return config
+    return ml_collections.FrozenConfigDict(config)
 
 
 def make_run(
-    config: ml_collections.ConfigDict, model: Model, num_devices: int = 1
+    config: ml_collections.FrozenConfigDict, model: Model, num_devices: int = 1
 ) -> Run:
     """The step compiled for the first `num_devices`, with a fresh state."""
     types = (AxisType.Auto,) * len(sharding.AXES)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from id2face_jax import checkpoint, cli, steps
+from id2face_jax.anonymize import generator
 from id2face_jax.benchmark import machine, run, sampler, training
 from id2face_jax.data import pipeline
 from id2face_jax.plan import flops
@@ -29,6 +30,14 @@ def export(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(export):
     return sampler.Model(*checkpoint.load_weights(export))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cache_of_the_users():
+    """Programs go where those of all tests go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator, "use_compilation_cache", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -42,9 +42,7 @@ def test_it_evaluates_validation_people_without_judges(script, monkeypatch, tmp_
         return types.SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    args = argparse.Namespace(
-        records="r", checkpoint=None, limit=8, work=str(tmp_path)
-    )
+    args = argparse.Namespace(records="r", checkpoint=None, limit=8, work=str(tmp_path))
     assert script.evaluate(6, args)["row"] == row(4.0)
     (command,) = commands
     assert command[command.index("--split") + 1] == "validation"
