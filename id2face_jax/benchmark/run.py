@@ -65,7 +65,7 @@ TINY_STABLE = comparison.STABLE | {
     **{"dims": (16, 32), "attention_levels": (0,), "depth": 1, "heads": 2},
     **{"groups": 4, "context": 16, "tokens": 7, "side": 8},
 }
-QUICK = Sizes(128, 1, 1, (1, 2), (1,), 2, 2, 2, (2, 3), (1, 2), TINY_STABLE)
+QUICK = Sizes(128, 1, 1, (1, 2), (), 2, 2, 2, (2, 3), (1, 2), TINY_STABLE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,10 +96,11 @@ def measure(
     """
     tasks = {f"{b}x{n}": make_task(model, b, n) for b, n in settings}
     seconds = timing.in_turns(tasks, repeats)
+    operations_of = {n: count_flops(model, n) for n in {n for _, n in settings}}
     rows = []
     for batch, num_steps in settings:
         time = timing.summary(seconds[f"{batch}x{num_steps}"])
-        operations = batch * count_flops(model, num_steps)
+        operations = batch * operations_of[num_steps]
         rate = operations / time["median"] / 1e9
         rows.append(
             {

@@ -5,7 +5,9 @@ done, not when it is queued.
 """
 
 import dataclasses
+import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -52,30 +54,38 @@ class Child:
     output: str
 
 
+# A process counts the memory of the one that started it as its own peak (Linux, exec),
+# so a small one starts the command and reports of it: seconds, peak, exit code.
+_LAUNCHER = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.call(sys.argv[2:], stdin=subprocess.DEVNULL)
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+with open(sys.argv[1], "w") as file:
+    json.dump([seconds, peak, code], file)
+"""
+
+
 def run_child(command: Sequence[str], **environment: str) -> Child:
     """Runs a command to its end.
 
     environment: variables to add. Raises ValueError, with its last words, if it fails.
     """
-    with tempfile.TemporaryFile() as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
+    with tempfile.TemporaryDirectory() as folder:
+        notes = pathlib.Path(folder) / "notes.json"
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(notes), *command],
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
+            check=True,
         )
-        # Not `wait`: only this one tells the memory of this child alone.
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    if process.returncode:
+        seconds, peak, code = json.loads(notes.read_text())
+    output = done.stdout.decode(errors="replace")
+    if code:
         raise ValueError(
-            f"`{' '.join(command)}` ended with code {process.returncode}: "
-            f"{text.strip()[-500:]}"
+            f"`{' '.join(command)}` ended with code {code}: {output.strip()[-500:]}"
         )
     unit = 1 if sys.platform == "darwin" else 1024
-    return Child(seconds, usage.ru_maxrss * unit, text)
+    return Child(seconds, peak * unit, output)

@@ -1,19 +1,17 @@
 """Stages, folders and start-up: what is slow shows, and where it shows."""
 
+import os
 import pathlib
-import sys
-import time
+import types
 
 import pytest
 
-from id2face_jax.anonymize import images, rounds
+from id2face_jax.anonymize import files, images, rounds, stages
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.settings import Settings
 from id2face_jax.anonymize.stages import STAGES
-from id2face_jax.benchmark import anonymizing, bars, startup
+from id2face_jax.benchmark import anonymizing, bars, startup, timing
 from tests.anonymize import planted
-
-SLOW = 0.3  # seconds a picture
 
 
 @pytest.fixture
@@ -26,14 +24,23 @@ def photos(tmp_path) -> list[pathlib.Path]:
     return paths
 
 
-def slow(function):
-    """The function, late."""
+class Clock:
+    """A clock that stands still, whatever the machine does, but in slow functions."""
 
-    def late(*args, **kwargs):
-        time.sleep(SLOW)
-        return function(*args, **kwargs)
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        time = types.SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(stages, "time", time)
+        monkeypatch.setattr(anonymizing, "time", time)
 
-    return late
+    def slow(self, function):
+        """The function, which now takes a second."""
+
+        def late(*args, **kwargs):
+            self.now += 1.0
+            return function(*args, **kwargs)
+
+        return late
 
 
 def anonymizer() -> Anonymizer:
@@ -50,6 +57,7 @@ PLACES = {
     "detect": (rounds, "open_picture"),
     "align": (rounds, "_requests"),
     "embed": (rounds.verify, "embed"),
+    "sample": (planted.PlantedGenerator, "__call__"),
     "blend": (rounds, "_paint"),
     "verify": (rounds, "_verify"),
     "encode": (images, "encode"),
@@ -57,24 +65,21 @@ PLACES = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_slow_stage_has_the_largest_share(photos, monkeypatch, stage):
-    made = anonymizer()
-    if stage == "sample":
-        made.tools.generator.__class__ = type(
-            "Slow",
-            (planted.PlantedGenerator,),
-            {"__call__": slow(planted.PlantedGenerator.__call__)},
-        )
-    else:
-        module, name = PLACES[stage]
-        monkeypatch.setattr(module, name, slow(getattr(module, name)))
-    found = anonymizing.measure_stages(made, photos)
-    assert set(found["shares"]) == {*STAGES, "other"}
-    assert sum(found["shares"].values()) == pytest.approx(1.0)
-    assert max(found["shares"], key=found["shares"].get) == stage
-    assert found["stages"][stage] >= SLOW
+def test_a_slow_stage_has_the_whole_share(photos, monkeypatch, stage):
+    place, name = PLACES[stage]
+    monkeypatch.setattr(place, name, Clock(monkeypatch).slow(getattr(place, name)))
+    found = anonymizing.measure_stages(anonymizer(), photos)
+    assert found["shares"] == dict.fromkeys((*STAGES, "other"), 0.0) | {stage: 1.0}
+    assert found["stages"][stage] == found["seconds"] >= 1.0
     assert found["faces"] == found["photos"] == 3
     assert found["states"] == {"anonymized": 3}
+
+
+def test_what_no_stage_owns_is_other(photos, monkeypatch):
+    slow = Clock(monkeypatch).slow(files.settle)
+    monkeypatch.setattr(files, "settle", slow)
+    found = anonymizing.measure_stages(anonymizer(), photos)
+    assert found["shares"]["other"] == 1.0 and found["seconds"] == 3.0
 
 
 def test_photos_are_many_and_no_two_alike(tmp_path):
@@ -96,47 +101,57 @@ def test_too_few_photos_are_an_error(tmp_path, photos):
         anonymizing.copy_photos(tmp_path, tmp_path / "copies", 4)
 
 
-def stub(monkeypatch, code: str) -> None:
-    """`id2face anonymize` becomes a script, whose argument is its input."""
+@pytest.fixture
+def commands(monkeypatch):
+    """commands(function): a child is what `function(input folder, cache)` says."""
 
-    def command(source, out, checkpoint):
-        return [sys.executable, "-c", f"import sys, os, time\n{code}", str(source)]
+    def plant(function):
+        def run_child(command, **environment):
+            source = pathlib.Path(command[command.index("anonymize") + 1])
+            return function(source, environment.get("ID2FACE_CACHE_DIR"))
 
-    monkeypatch.setattr(startup, "anonymize_command", command)
+        monkeypatch.setattr(timing, "run_child", run_child)
 
-
-def test_memory_that_grows_with_the_folder_misses_its_figure(photos, monkeypatch):
-    stub(monkeypatch, "data = b'x' * (40_000_000 * len(os.listdir(sys.argv[1])))")
-    found = anonymizing.folders(photos, None, (2, 3), 1)
-    assert set(found["seconds"]) == set(found["peak_bytes"]) == {"1", "2", "3"}
-    (line,) = [
-        line
-        for line in bars.verdicts({"folders": found})
-        if line["figure"].startswith("peak memory")
-    ]
-    assert line["met"] is False and line["measured"] > 10
+    return plant
 
 
-def test_time_per_face_leaves_the_start_out(photos, monkeypatch):
-    stub(monkeypatch, "time.sleep(0.3 + 0.5 * len(os.listdir(sys.argv[1])))")
-    found = anonymizing.folders(photos, None, (2, 3), 1)
-    # Interpreters start at very different speeds on a busy machine.
-    assert found["seconds_per_face"] == pytest.approx([0.5, 0.5], abs=0.4)
-    assert found["seconds"]["1"]["median"] > 0.8
+def growth(found: dict, figure: str) -> dict:
+    lines = bars.verdicts({"folders": found})
+    (line,) = [line for line in lines if line["figure"].startswith(figure)]
+    return line
 
 
-def test_cold_has_an_empty_cache_and_warm_the_same_one(photos, monkeypatch):
-    stub(
-        monkeypatch,
-        "mark = os.path.join(os.environ['ID2FACE_CACHE_DIR'], 'mark')\n"
-        "time.sleep(0 if os.path.exists(mark) else 1.5)\nopen(mark, 'w').close()",
+def test_time_per_face_leaves_the_start_out(photos, commands):
+    commands(lambda folder, _: timing.Child(5.0 + len(os.listdir(folder)), 10**9, ""))
+    found = anonymizing.folders(photos, None, (2, 3), 2)
+    assert found["seconds_per_face"] == [1.0, 1.0]
+    assert found["faces_per_s"] == 3 / 8
+    repeats = {num: times["repeats"] for num, times in found["seconds"].items()}
+    assert repeats == {"1": 2, "2": 2, "3": 1}
+    assert growth(found, "time per face")["met"]
+    assert growth(found, "peak memory")["met"]
+
+
+def test_what_grows_with_the_folder_misses_its_figure(photos, commands):
+    commands(
+        lambda folder, _: timing.Child(
+            5.0 + len(os.listdir(folder)) ** 2, 10**9 * len(os.listdir(folder)), ""
+        )
     )
+    found = anonymizing.folders(photos, None, (2, 3), 1)
+    assert growth(found, "time per face")["met"] is False
+    line = growth(found, "peak memory")
+    assert line["met"] is False and line["measured"] == pytest.approx(50.0)
+
+
+def test_cold_has_an_empty_cache_and_warm_the_same_one(photos, commands):
+    def child(source, cache):
+        mark = pathlib.Path(cache) / "mark"
+        seconds = 1.0 if mark.exists() else 9.0
+        mark.touch()
+        return timing.Child(seconds, 1000, "")
+
+    commands(child)
     found = startup.first_picture(photos[0], None, 2)
-    assert found["cold"]["low"] > 1.5 and found["cold"]["repeats"] == 2
-    assert found["warm"]["low"] < found["cold"]["low"] - 0.5
-
-
-def test_a_command_that_fails_is_an_error(photos, monkeypatch):
-    stub(monkeypatch, "sys.exit('no model here')")
-    with pytest.raises(ValueError, match="no model here"):
-        startup.first_picture(photos[0], None, 1)
+    assert (found["cold"]["low"], found["cold"]["repeats"]) == (9.0, 2)
+    assert found["warm"]["high"] == 1.0 and found["peak_bytes"] == 1000
