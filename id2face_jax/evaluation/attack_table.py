@@ -22,9 +22,13 @@ _KEYED = (
 )
 _LEAK = (
     "Attribute leak: how often a linear probe finds the person's embedding among 100 "
-    "from what the network keeps as attributes, against the same probe on the picture "
-    "around the face."
+    "from what the network keeps as attributes, against the same probe on the photo "
+    "itself and on the picture around the face; and the cosine of what it reads to the "
+    "embedding, over that to other people's. The attributes' share of the photo's "
+    "should be small."
 )
+
+_READ = ("image", "attributes", "surroundings")  # what the probe is given
 
 
 def _percent(value: float | None) -> str:
@@ -110,13 +114,18 @@ def _leak(result: dict) -> list[tuple[str, str, str]]:
     lines = [
         [
             name,
-            *(
-                cell(leak[what], "top1", 100, 1)
-                for what in ("attributes", "surroundings")
-            ),
+            *(cell(leak[what], "top1", 100, 1) for what in _READ),
             _percent(leak["attributes"]["top1_chance"]),
+            *(cell(leak[what], "cosine", 1, 3) for what in _READ),
+            cell(leak, "cosine_share", 100, 0),
         ]
         for name, leak in leaks.items()
     ]
-    headings = ["judge", "from attributes %", "from surroundings %", "chance %"]
+    headings = [
+        "judge",
+        *(f"from {what} %" for what in _READ),
+        "chance %",
+        *(f"cosine from {what}" for what in _READ),
+        "attributes' share of image's cosine %",
+    ]
     return [("Attack: attribute leak", _LEAK, grid(headings, lines))]

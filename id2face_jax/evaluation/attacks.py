@@ -9,7 +9,8 @@ figure stands beside its chance level, and where one makes sense beside its ceil
 - keys: outputs of one person under one key are alike by design; under another key
   they must not be, which is also what guessing a key gives;
 - attribute leak: a linear probe predicts the source's embedding from the attribute
-  latent, which should hold everything but the identity.
+  latent, which should hold everything but the identity; beside what it predicts from
+  the photo itself, which is the ceiling, and from what surrounds the face.
 """
 
 import hashlib
@@ -29,6 +30,8 @@ MIN_PARROT_PHOTOS, MAX_PARROT_PHOTOS = 4, 20  # a person; the cap stops celebrit
 _FOLDS = 4
 MAX_KEYED_PEOPLE = 60  # two photos each, under each key
 NUM_WRONG_KEYS = 3
+MIN_IMAGE_COSINE = 0.01  # below it a share of it says nothing
+TOO_FEW_PEOPLE = "too few people for a probe to be tried on strangers"
 
 
 def _put_share(out, name, values, persons, seed, why):
@@ -144,8 +147,10 @@ def keyed(bench: Bench, method: Method, recognizer: str) -> dict:
     return out.fields
 
 
-def attribute_latents(bench: Bench, generator: Generator) -> Float[np.ndarray, "n k"]:
-    """The attribute latent (its mean, flattened) of every untouched photo."""
+def photo_latents(
+    bench: Bench, generator: Generator
+) -> tuple[Float[np.ndarray, "n j"], Float[np.ndarray, "n k"]]:
+    """Every untouched photo's latent, and its attribute latent's mean; flattened."""
     config = generator.config
     model = generate.make_model(config)
     autoencoder = generate.make_autoencoder(config)
@@ -158,49 +163,106 @@ def attribute_latents(bench: Bench, generator: Generator) -> Float[np.ndarray, "
             method="encode",
         )
         mu, _ = model.apply({"params": weights["model"]}, z, method="encode_attributes")
-        return mu.reshape(mu.shape[0], -1)
+        return z.reshape(z.shape[0], -1), mu.reshape(mu.shape[0], -1)
 
     parts, num = [], len(bench.people)
     for first in range(0, num, generator.batch_size):
         rows = np.arange(first, min(first + generator.batch_size, num))
         images = bench.people.images(np.resize(rows, generator.batch_size))
-        parts.append(np.asarray(encode(generator.weights, images))[: len(rows)])
-    return np.concatenate(parts)
+        both = encode(generator.weights, images)
+        parts.append([np.asarray(latents)[: len(rows)] for latents in both])
+    images, attributes = map(np.concatenate, zip(*parts, strict=True))
+    return images, attributes
+
+
+def read_identity(
+    features: Float[np.ndarray, "n k"],
+    embeddings: Float[np.ndarray, "n d"],
+    persons: Int[np.ndarray, " n"],
+) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+    """What a linear probe makes of `features`: the source's embedding, unit length.
+
+    In folds, trained and tested on different people. Also returns each photo's fold.
+    """
+    folds = model_selection.GroupKFold(min(_FOLDS, len(np.unique(persons))))
+    x, y = features.astype(np.float64), embeddings.astype(np.float64)
+    predicted, fold = np.zeros_like(y), np.zeros(len(y), int)
+    for number, (seen, unseen) in enumerate(folds.split(x, groups=persons)):
+        probe = pipeline.make_pipeline(
+            preprocessing.StandardScaler(),
+            linear_model.RidgeCV(np.logspace(0, 6, 13)),
+        )
+        predicted[unseen] = probe.fit(x[seen], y[seen]).predict(x[unseen])
+        fold[unseen] = number
+    length = np.linalg.norm(predicted, axis=1, keepdims=True)
+    return predicted / np.maximum(length, 1e-9), fold
+
+
+def excess_cosine(
+    predicted: Float[np.ndarray, "n d"],
+    fold: Int[np.ndarray, " n"],
+    embeddings: Float[np.ndarray, "n d"],
+    persons: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Each prediction's cosine to its own face, less its mean one to strangers.
+
+    A probe that knows nobody predicts the mean face, which is like everyone a little.
+    Strangers are of the same fold: to people it was trained on, the mean is nearer.
+    NaN for photos whose fold has none.
+    """
+    cosine = predicted @ embeddings.T
+    others = persons[:, None] != persons[None, :]
+    others &= fold[:, None] == fold[None, :]
+    num = others.sum(axis=1)
+    strangers = (cosine * others).sum(axis=1) / np.where(num > 0, num, np.nan)
+    return np.diagonal(cosine) - strangers
 
 
 def leak(
-    features: Float[np.ndarray, "n k"],
+    predicted: Float[np.ndarray, "n d"],
+    fold: Int[np.ndarray, " n"],
     embeddings: Float[np.ndarray, "n d"],
     persons: Int[np.ndarray, " n"],
     seed: int,
 ) -> dict:
-    """How well a linear probe on `features` finds the source's embedding.
+    """How well what `read_identity` returned finds the source's embedding.
 
-    Trained and tested on different people. top1: the prediction is nearest to its own
-    face's embedding among utility.CROWD; cosine: to it, beside the cosine that the
-    same predictions have to other people's faces.
+    top1: the prediction is nearest to its own face's embedding among utility.CROWD;
+    cosine: see `excess_cosine`.
     """
     out = figures.Figures()
-    folds = model_selection.GroupKFold(min(_FOLDS, len(np.unique(persons))))
-    probe = pipeline.make_pipeline(
-        preprocessing.StandardScaler(),
-        linear_model.RidgeCV(np.logspace(0, 6, 13)),
-    )
-    predicted = model_selection.cross_val_predict(
-        probe,
-        features.astype(np.float64),
-        embeddings.astype(np.float64),
-        groups=persons,
-        cv=folds,
-    )
-    predicted /= np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1e-9)
     hits = utility.identity_control(embeddings, predicted, persons, seed)
     _put_share(out, "top1", hits, persons, seed, "")
-    cosine = privacy.own_cosine(predicted, embeddings)
-    out.put("cosine", intervals.mean_over_people(cosine, persons, seed))
-    strangers = (predicted @ embeddings.T)[persons[:, None] != persons[None, :]]
-    out.fields["cosine_chance"] = float(np.mean(strangers))
+    cosine = excess_cosine(predicted, fold, embeddings, persons)
+    figure = intervals.mean_over_people(cosine, persons, seed)
+    out.put("cosine", figure, TOO_FEW_PEOPLE)
     out.fields["top1_chance"] = 1 / min(utility.CROWD, len(np.unique(persons)))
+    return out.fields
+
+
+def share_of_image(
+    attributes: Float[np.ndarray, " n"],
+    image: Float[np.ndarray, " n"],
+    persons: Int[np.ndarray, " n"],
+    seed: int,
+) -> dict:
+    """cosine_share: the mean excess cosine read from the attributes over the image's.
+
+    attributes, image: `excess_cosine` of each photo, read from one and the other.
+    """
+    out = figures.Figures()
+    known = ~np.isnan(image)
+    attributes, image, persons = attributes[known], image[known], persons[known]
+    if not known.any():
+        out.skip("cosine_share", TOO_FEW_PEOPLE)
+    elif np.mean(image) <= MIN_IMAGE_COSINE:
+        out.skip("cosine_share", "the probe reads no identity from the photo itself")
+    else:
+
+        def share(rows):
+            return float(np.mean(attributes[rows]) / np.mean(image[rows]))
+
+        out.put("cosine_share", intervals.of_set(share, persons, seed))
     return out.fields
 
 
@@ -221,17 +283,26 @@ def surroundings(bench: Bench) -> Float[np.ndarray, "n k"]:
 
 
 def attribute_leak(bench: Bench, generator: Generator, sources: Outputs) -> dict:
-    """The leak by each recogniser: from the attributes, and from the surroundings."""
-    people = bench.people
-    latents, around = attribute_latents(bench, generator), surroundings(bench)
-    return {
-        name: {
-            "attributes": leak(latents, embeddings, people.persons, people.seed),
-            "surroundings": leak(around, embeddings, people.persons, people.seed),
-        }
-        for name in bench.recognizers
-        for embeddings in [bench.embeddings(sources, name)]
+    """The leak by each recogniser: from the photo, the attributes, the surroundings."""
+    persons, seed = bench.people.persons, bench.people.seed
+    image, attributes = photo_latents(bench, generator)
+    seen = {
+        "image": image,
+        "attributes": attributes,
+        "surroundings": surroundings(bench),
     }
+    result = {}
+    for name in bench.recognizers:
+        known = bench.embeddings(sources, name), persons
+        read = {what: read_identity(x, *known) for what, x in seen.items()}
+        image, attributes = (
+            excess_cosine(*read[what], *known) for what in ("image", "attributes")
+        )
+        result[name] = {
+            what: leak(*found, *known, seed) for what, found in read.items()
+        }
+        result[name] |= share_of_image(attributes, image, persons, seed)
+    return result
 
 
 def attack(bench: Bench, outputs: Outputs, recognizer: str) -> dict:

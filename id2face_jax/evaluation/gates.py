@@ -1,9 +1,11 @@
 """Gate maps: where in the picture the harmonizer lets the identity in.
 
 Owns one look inside the generator for the report. An untouched face is encoded, noised
-to a few times t and denoised one step; each harmonizer's gate, averaged over channels
-and over the blocks of the UNet, is enlarged to the crop's size.
+to a few times t and denoised one step; each harmonizer's gate, averaged over channels,
+is enlarged to the crop's size.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +20,21 @@ from id2face_jax.evaluation.people import Batch
 TIMES = (0.9, 0.5, 0.1)
 
 
-def _mean_gate(intermediates, size: int):
-    """(n, size, size) mean of all sown gates, in [0, 1]."""
-    gates = [
-        leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(intermediates)
-        if "gate" in jax.tree_util.keystr(path)
-    ]
-    maps = [
-        jax.image.resize(
-            jnp.mean(gate, axis=-1), (gate.shape[0], size, size), "bilinear"
-        )
-        for gate in gates
-    ]
-    return sum(maps) / len(maps)
+def _gates(intermediates, size: int) -> dict[str, jax.Array]:
+    """{block of the UNet: (n, size, size) mean over channels}, each in [0, 1]."""
+    maps = {}
+    for path, gate in jax.tree_util.tree_leaves_with_path(intermediates):
+        names = [str(key.key) for key in path if hasattr(key, "key")]
+        if names[-1] == "gate_map":
+            mean, shape = jnp.mean(gate, axis=-1), (gate.shape[0], size, size)
+            maps[names[-3]] = jax.image.resize(mean, shape, "bilinear")
+    return maps
 
 
-def gate_maps(generator: Generator, batch: Batch) -> Float[np.ndarray, "t n s s"]:
-    """Mean gate of each face at each of TIMES: 1 listens to the identity alone."""
+def block_gates(
+    generator: Generator, batch: Batch, times: Sequence[float] = TIMES
+) -> dict[str, Float[np.ndarray, "t n s s"]]:
+    """Each block's gate for each face at each time: 1 listens to the identity alone."""
     config, size = generator.config, batch.images.shape[1]
     model = generate.make_model(config)
     alpha_sigma = generate.noise_schedule(config)
@@ -66,12 +65,20 @@ def gate_maps(generator: Generator, batch: Batch) -> Float[np.ndarray, "t n s s"
             method="denoise",
             mutable=["intermediates"],
         )
-        return _mean_gate(sown, size)
+        return _gates(sown, size)
 
     faces = generate.Faces(
         *map(jnp.asarray, (batch.images, batch.masks, batch.embeddings))
     )
     latents = batch.latents(config.model.identity_dim)
     seeds = batch.noise_seeds()
-    times = [jnp.full(len(seeds), t, jnp.float32) for t in TIMES]
-    return np.stack([look(generator.weights, faces, latents, seeds, t) for t in times])
+    at_times = [
+        look(generator.weights, faces, latents, seeds, jnp.full(len(seeds), t))
+        for t in jnp.asarray(times, jnp.float32)
+    ]
+    return {k: np.stack([maps[k] for maps in at_times]) for k in at_times[0]}
+
+
+def gate_maps(generator: Generator, batch: Batch) -> Float[np.ndarray, "t n s s"]:
+    """Mean over the blocks of `block_gates` at TIMES."""
+    return np.mean(list(block_gates(generator, batch).values()), axis=0)

@@ -27,7 +27,7 @@ from id2face_jax.evaluation import (
 from id2face_jax.evaluation.bench import Bench, Outputs
 from id2face_jax.evaluation.methods import Generator, Method, make_control
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 _VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "scikit-image", "onnxruntime")
 
 

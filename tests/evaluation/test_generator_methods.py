@@ -162,14 +162,18 @@ def test_diversity_is_small_for_new_people_and_large_for_one_face(made_up):
 
 
 def test_attribute_leak_and_gates_run_on_the_model(made_up, generator):
-    latents = attacks.attribute_latents(made_up, generator)
-    assert latents.shape[0] == 40 and np.all(np.isfinite(latents))
+    image, attributes = attacks.photo_latents(made_up, generator)
+    assert image.shape == (40, 4 * 4 * 4) and attributes.shape[0] == 40
+    assert np.all(np.isfinite(image)) and np.all(np.isfinite(attributes))
     around = attacks.surroundings(made_up)
     assert around.shape == (40, 12 * 12 * 3)
     batch = made_up.people.batch(np.arange(3))
     maps = gates.gate_maps(generator, batch)
     assert maps.shape == (len(gates.TIMES), 3, SIZE, SIZE)
     assert maps.min() > 0 and maps.max() < 1 and np.ptp(maps) > 0.01
+    blocks = gates.block_gates(generator, batch)
+    assert set(blocks) == {"down_0_0", "middle_1_0", "up_0_0"}
+    np.testing.assert_allclose(np.mean(list(blocks.values()), axis=0), maps)
 
 
 def test_a_model_that_does_not_fit_the_records_is_told_before_it_runs(

@@ -67,7 +67,10 @@ def test_attacks_are_beside_their_chance(written):
     parrot = rows["identity"]["attacks"]["parrot"]["dlib"]
     assert 0 < parrot["chance"] < parrot["accuracy"] <= 1
     leak = written[0]["model"]["attribute_leak"]["dlib"]
-    assert leak["attributes"]["top1_chance"] == leak["surroundings"]["top1_chance"]
+    for what in ("image", "surroundings"):
+        assert leak[what]["top1_chance"] == leak["attributes"]["top1_chance"]
+    read = leak["attributes"]["cosine"] / leak["image"]["cosine"]
+    assert leak["cosine_share"] == pytest.approx(read)
 
 
 def test_the_report_loads_nothing_and_explains_every_picture(written):

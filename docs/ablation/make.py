@@ -1,0 +1,262 @@
+"""Trains ID2Face without each of its parts, and tables what that costs.
+
+.venv/bin/python docs/ablation/make.py --recognizer mobilefacenet-ms1m.onnx \
+    --pose fsanet-1x1.onnx --pose fsanet-var.onnx --expression expression.onnx
+
+Arguments that are not its own go to `id2face evaluate`: judges, --limit. Every cell is
+`id2face train`, `export` and `evaluate --split validation`; what is done is kept in
+--work, and the same command goes on from there. Writes table.md and ablation.json.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from id2face_jax.evaluation.tables import cell, grid  # noqa: E402
+
+CONFIG = "configs/ablation.py"
+# What is trained: name to what the table calls it, and fields of the config.
+CELLS = {
+    "full": ("all parts", {}),
+    "seed-1": ("all parts, another seed", {"seed": 1}),
+    "no-portrait": ("- portrait", {"model.portrait": False}),
+    "no-adversary": ("- adversary", {"loss.identity_leak": 0.0}),
+    "no-masking": ("- masking", {"model.masked": False}),
+    "no-pairs": ("- same-identity pairs", {"data.pair_prob": 0.0}),
+    "no-gate": ("- gate (plain sum)", {"model.harmonizer": "sum"}),
+    "no-vae": ("- IVAE (Gaussian)", {"model.identity_space": "gaussian"}),
+    "no-alignment": (
+        "- alignment, both sides",
+        {"loss.attribute_alignment": 0.0, "loss.identity_alignment": 0.0},
+    ),
+}
+# What needs no training: methods of `evaluate`, angle in degrees, name in the table.
+SAMPLED = (
+    ("id2face", 90, "OIM on the embedding, 90° (the default)"),
+    ("latent", 90, "OIM on the latent, 90°"),
+    ("no-oim", 90, "- OIM"),
+    ("null", 90, "no identity at all"),
+    ("own", 90, "the source's own identity"),
+    ("id2face", 60, "OIM on the embedding, 60°"),
+    ("id2face", 120, "OIM on the embedding, 120°"),
+)
+SHIPPED = "shipped"
+# Half the compilation, which takes as long as a cell trains; no figure depends on it.
+QUICK_COMPILE = (
+    "--xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=1"
+)
+HELD_OUT_BATCHES = 12
+# Field, heading, scale, digits.
+PRIVACY = (
+    ("cosine_mean", "cosine to source", 1, 3),
+    ("tar_far_1e-2", "TAR @ 1 %", 100, 1),
+)
+UTILITY = (
+    ("identity_control_top1", "asked identity nearest %", 100, 1),
+    ("landmark_error_pct", "landmarks %", 1, 2),
+    ("pose_error_deg", "pose °", 1, 2),
+    ("expression_overlap", "expression overlap", 1, 3),
+    ("frechet_distance", "Fréchet", 1, 2),
+)
+
+
+def id2face(verb: str, *arguments: object) -> None:
+    """Runs one verb of the command in a process of its own.
+
+    Raises CalledProcessError; 3 of `evaluate` is an answer: measured, and judged bad.
+    """
+    command = [sys.executable, "-m", "id2face_jax.cli", verb, *map(str, arguments)]
+    print("+ id2face", verb, *arguments, flush=True)
+    environment = {"XLA_FLAGS": QUICK_COMPILE} | os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment)
+    if done.returncode not in (0, 3 if verb == "evaluate" else 0):
+        raise subprocess.CalledProcessError(done.returncode, command)
+
+
+def train(work: pathlib.Path, records: str, name: str) -> pathlib.Path:
+    """The export of a cell, trained if it is not there."""
+    run, export = work / name / "run", work / name / "export"
+    if not export.is_dir():
+        fields = {"data.records": records} | CELLS[name][1]
+        overrides = [f"--config.{key}={value}" for key, value in fields.items()]
+        id2face("train", "--config", CONFIG, "--workdir", run, *overrides)
+        id2face("export", "--checkpoint", run, "--out", export)
+    return export
+
+
+def evaluate(out: pathlib.Path, records: str, rest: list[str], *arguments) -> dict:
+    """The result of `id2face evaluate` on the validation people, made or read.
+
+    All share one cache, so the untouched photos are looked at once.
+    """
+    if not (out / "evaluation.json").is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        cache = out.parents[1] / "cache"
+        cache.mkdir(exist_ok=True)
+        if not (out / "cache").is_symlink():
+            (out / "cache").symlink_to(cache)
+        given = ("--out", out, "--split", "validation", *arguments, *rest)
+        id2face("evaluate", records, *given)
+    return json.loads((out / "evaluation.json").read_text())
+
+
+def sampled(
+    folder: pathlib.Path, export: pathlib.Path | None, records: str, rest: list[str]
+) -> dict:
+    """{"method angle": row} of SAMPLED. export: None is the shipped one."""
+    weights = () if export is None else ("--checkpoint", export)
+    rows = {}
+    for angle in dict.fromkeys(entry[1] for entry in SAMPLED):
+        methods = [entry[0] for entry in SAMPLED if entry[1] == angle]
+        given = ("--methods", ",".join(methods), "--strength", angle, *weights)
+        out = folder / f"evaluation-{angle}"
+        result = evaluate(out, records, rest, *given)
+        rows |= {f"{row['method']} {angle}": row for row in result["rows"]}
+    return rows
+
+
+def held_out_loss(folder: pathlib.Path, export: pathlib.Path, records: str) -> float:
+    """Recomposition loss of an export on pairs of validation people, made or read.
+
+    The same pairs, masks, times and noises for every cell, whatever it was trained on.
+    """
+    path = folder / "held_out.json"
+    if not path.is_file():
+        import jax
+        import numpy as np
+
+        from configs import ablation
+        from id2face_jax import checkpoint, objectives
+        from id2face_jax.data import pipeline
+
+        saved, weights = checkpoint.load_export(export)
+        config = ml_collections.ConfigDict(saved).copy_and_resolve_references()
+        config.data = ablation.get_config().data
+        config.data.records, config.loss.judge_every = records, 0
+        objective = objectives.RecompositionObjective(config)
+        frozen = {"autoencoder": weights["autoencoder"]}
+        loss = jax.jit(objective.loss)
+        source = pipeline.open_source(config, pipeline.HELDOUT)
+        batches = pipeline.make_train_iterator(config, 0, 1, source)
+        values = []
+        for index in range(HELD_OUT_BATCHES):
+            batch = next(batches)
+            draws = objective.draw(jax.random.key(index), batch)
+            terms = loss(weights["model"], frozen, batch, draws)[1]
+            values.append(float(terms["recomposition"]))
+        path.write_text(json.dumps({"recomposition": float(np.mean(values))}) + "\n")
+    return json.loads(path.read_text())["recomposition"]
+
+
+def _weights_name() -> str:
+    """A name for the shipped weights that changes when they do."""
+    files = sorted((ROOT / "id2face_jax/pretrained/lfw128").rglob("*"))
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return f"{SHIPPED}-{digest.hexdigest()[:8]}"
+
+
+def measure(arguments: argparse.Namespace, rest: list[str]) -> dict:
+    """Everything that is asked for and done, as ablation.json holds it."""
+    work, records = arguments.work, arguments.records
+    result = {"cells": {}, "sampled": {}}
+    for name in arguments.cells:
+        folder = work / name
+        if name == SHIPPED:
+            rows = sampled(work / _weights_name(), None, records, rest)
+            result["sampled"][SHIPPED] = rows
+            continue
+        export = train(work, records, name)
+        given = ("--methods", "id2face", "--attacks", "--checkpoint", export)
+        made = evaluate(folder / "evaluation", records, rest, *given)
+        result["cells"][name] = {
+            "row": made["rows"][0],
+            "attribute_leak": made["model"]["attribute_leak"],
+            "recomposition": held_out_loss(folder, export, records),
+        }
+        result["data"], result["recognizers"] = made["data"], made["recognizers"]
+        if name == "full":
+            result["sampled"]["full"] = sampled(folder, export, records, rest)
+    return result
+
+
+def _figures(row: dict, recognizers: dict) -> list[str]:
+    judged = [
+        cell(row["recognizers"][name], field, scale, digits)
+        for name in recognizers
+        for field, _, scale, digits in PRIVACY
+    ]
+    return judged + [cell(row, name, *form) for name, _, *form in UTILITY]
+
+
+def _headings(recognizers: dict) -> list[str]:
+    judged = [f"{what}, {name}" for name in recognizers for _, what, *_ in PRIVACY]
+    return judged + [heading for _, heading, *_ in UTILITY]
+
+
+def to_markdown(result: dict) -> str:
+    """table.md: what was trained without a part, then what was sampled otherwise."""
+    recognizers, parts = result["recognizers"], []
+    if result["cells"]:
+        lines = []
+        for name, found in result["cells"].items():
+            leak = found["attribute_leak"]["dlib"]
+            read = (
+                cell(leak["attributes"], "cosine", 1, 3),
+                cell(leak, "cosine_share", 100, 0),
+            )
+            loss = f"{found['recomposition']:.4f}"
+            figures = _figures(found["row"], recognizers)
+            lines.append([CELLS[name][0], loss, *read, *figures])
+        head = ["trained", "recomposition", "leak, cosine", "leak, % of the photo's"]
+        parts += [
+            "## Trained without a part",
+            grid([*head, *_headings(recognizers)], lines),
+        ]
+    for weights, rows in result["sampled"].items():
+        lines = [
+            [title, *_figures(rows[f"{method} {angle}"], recognizers)]
+            for method, angle, title in SAMPLED
+        ]
+        table = grid(["sampled", *_headings(recognizers)], lines)
+        parts += [f"## Sampled otherwise: the {weights} weights", table]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Trains and measures what is missing, then writes what there is."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--records", default="runs/records/lfw")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs/ablation")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    parser.add_argument(
+        "--cells",
+        type=lambda text: text.split(","),
+        default=[*CELLS, SHIPPED],
+        help=f"default: {','.join(CELLS)},{SHIPPED}",
+    )
+    arguments, rest = parser.parse_known_args()
+    arguments.work = arguments.work.absolute()
+    result = measure(arguments, rest)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1) + "\n"
+    (arguments.out / "ablation.json").write_text(text)
+    (arguments.out / "table.md").write_text(to_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
