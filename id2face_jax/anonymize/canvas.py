@@ -145,15 +145,22 @@ class Canvas:
           solid: leave one colour instead, the area's mean.
         """
         window, weight = hidden_area(self.original.shape, box, scale)
-        view = self.current[window.slices]
-        if not view.size:
-            return
-        height, width = view.shape[:2]
-        across, down = (1, 1) if solid else _cells(width, height)
-        colors = cv2.resize(view, (across, down), interpolation=cv2.INTER_AREA)
-        smooth = cv2.resize(colors, (width, height), interpolation=cv2.INTER_LINEAR)
-        view[:] = np.round(weight * smooth + (1 - weight) * view).astype(np.uint8)
-        self._painted[index] = window
+        if window.painted.size:
+            _blur(self.current[window.slices], weight, solid)
+            self._painted[index] = window
+
+    def cover(self, box: Float[np.ndarray, "4"], scale: float) -> None:
+        """Blurs a place in which no face is seen, and leaves what others have painted.
+
+        Args:
+          box: where a face may be, (x0, y0, x1, y1).
+          scale: multiplies the covered area's sides.
+        """
+        window, weight = hidden_area(self.original.shape, box, scale)
+        for painted in self._painted.values():
+            if painted.touches(window):
+                weight[_within(painted, window)] = 0
+        _blur(self.current[window.slices], weight)
 
     def is_painted(self, point: Float[np.ndarray, "2"]) -> bool:
         """Whether the pixel at (x, y) is some face's new one."""
@@ -164,6 +171,21 @@ class Canvas:
             and bool(window.painted[y - window.top, x - window.left])
             for window in self._painted.values()
         )
+
+
+def _blur(
+    view: UInt8[np.ndarray, "h w 3"],
+    weight: Float[np.ndarray, "h w 1"],
+    solid: bool = False,
+) -> None:
+    """Leaves CELLS x CELLS or so colours of a view, in place; solid: a single one."""
+    if not view.size:
+        return
+    height, width = view.shape[:2]
+    across, down = (1, 1) if solid else _cells(width, height)
+    colors = cv2.resize(view, (across, down), interpolation=cv2.INTER_AREA)
+    smooth = cv2.resize(colors, (width, height), interpolation=cv2.INTER_LINEAR)
+    view[:] = np.round(weight * smooth + (1 - weight) * view).astype(np.uint8)
 
 
 def hidden_area(

@@ -54,7 +54,15 @@ class Worker:
       run_id: the name of `made_with`.
     """
 
-    def __init__(self, anonymizer: Anonymizer, choices: Choices, people: People):
+    def __init__(
+        self,
+        anonymizer: Anonymizer,
+        choices: Choices,
+        people: People,
+        quiet: bool = False,
+    ):
+        """quiet: no progress bars of videos on stderr."""
+        self._quiet = quiet
         self._anonymizer, self._choices, self._people = anonymizer, choices, people
         settings = dataclasses.asdict(choices)
         self.made_with = report.run_record(anonymizer.tools, **settings)
@@ -112,6 +120,7 @@ class Worker:
             self._choices.video,
             namer=self._people.namer(job.source),
             chooser=self._people.chooser,
+            quiet=self._quiet,
         )
         record = pictures.blank_record()
         record |= {"state": tally.state, "faces": tally.records()}
@@ -245,7 +254,7 @@ def run(
 
     quiet: no progress bar on stderr.
     """
-    worker = Worker(anonymizer, choices, people)
+    worker = Worker(anonymizer, choices, people, quiet)
     book.add_run(worker.run_id, worker.made_with)
     todo, records = begin(jobs, book, choices)
     done = len(jobs) - len(todo)

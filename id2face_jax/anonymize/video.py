@@ -4,8 +4,9 @@ Two passes, so that no more than a batch of frames is in memory. The first finds
 embeds faces and keeps nothing else (about a kilobyte a face and frame); tracks follow
 from it, and tracks that look alike are one person. The second decodes again and takes
 every frame through the same `rounds` as a picture, with noise, identity and the
-embedding to avoid shared along a person's tracks. Leaves containers to `video_files`,
-tracks to `tracks`, and what is said of the result to `video_report`.
+embedding to avoid shared along a person's tracks; where a face was lost, its place is
+covered. Leaves containers to `video_files`, tracks to `tracks`, lost faces to `lost`,
+and what is said of the result to `video_report`.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from id2face_jax.anonymize import (
     finding,
     gallery,
     keys,
+    lost,
     rounds,
     tracks,
     verify,
@@ -41,6 +43,26 @@ _BATCH = 8  # frames in work at once
 
 
 @dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What a user chooses about videos.
+
+    Attributes:
+      span: what to take of it.
+      audio: whether sound is kept.
+      hold: seconds that the place of a lost face is covered at most; None is until it
+        is found again.
+    """
+
+    span: Span = Span()
+    audio: bool = True
+    hold: float | None = None
+
+    def __post_init__(self):
+        if self.hold is not None and not self.hold >= 0:
+            raise ValueError(f"hold is {self.hold} seconds; use 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
 class Person:
     """What the tracks of one person share.
 
@@ -57,23 +79,37 @@ class Person:
 
 @dataclasses.dataclass(frozen=True)
 class Cast:
-    """Who is in a video: tracks, their smooth detections, and whose they are."""
+    """Who is in a video: tracks, their smooth detections, and whose they are.
+
+    And where they may be, though nobody saw them.
+    """
 
     tracks: list[Track]
     detections: list[list[Detection]]
     people: list[Person]  # one a track; tracks of one person share it
+    covers: list[lost.Cover]
+    rate: float  # frames a second
 
     def at(self, index: int) -> list[int]:
         """The tracks that cover a frame."""
         return [i for i, t in enumerate(self.tracks) if t.start <= index < t.end]
 
+    def covers_at(self, index: int) -> list[lost.Cover]:
+        """The places to cover in a frame."""
+        return [cover for cover in self.covers if cover.start <= index < cover.stop]
+
 
 @dataclasses.dataclass
 class Scan:
-    """What the first pass saw: the faces of each frame, and its time."""
+    """What the first pass saw: the faces of each frame, its time, and its colours.
+
+    size: width and height of the frames.
+    """
 
     sightings: list[list[Sighting]] = dataclasses.field(default_factory=list)
     times: list[int] = dataclasses.field(default_factory=list)
+    thumbnails: list[np.ndarray] = dataclasses.field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
 
 
 def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> Scan:
@@ -84,6 +120,8 @@ def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> S
     ):
         seen.sightings.append(_sightings(tools, frame))
         seen.times.append(frame.pts)
+        seen.thumbnails.append(lost.thumbnail(frame.pixels))
+        seen.size = (frame.pixels.shape[1], frame.pixels.shape[0])
     if not seen.times:
         raise ValueError(f"{path.name} has no frame in the span, or breaks off")
     return seen
@@ -130,10 +168,11 @@ def _detections(tools: Tools, frame: Frame) -> list[Detection]:
     ]
 
 
-def cast(tools: Tools, path: pathlib.Path, span: Span, seen: Scan) -> Cast:
+def cast(tools: Tools, path: pathlib.Path, wishes: Wishes, seen: Scan) -> Cast:
     """Tracks of what was seen, and people of the tracks that look alike."""
-    threshold = tools.recognizers[0].threshold
-    max_gap = round(_MAX_GAP_SECONDS * float(video_files.rate(path)))
+    threshold, span = tools.recognizers[0].threshold, wishes.span
+    rate = float(video_files.rate(path))
+    max_gap = round(_MAX_GAP_SECONDS * rate)
     linked = tracks.link(
         seen.sightings,
         tools.settings.det_threshold,
@@ -155,7 +194,11 @@ def cast(tools: Tools, path: pathlib.Path, span: Span, seen: Scan) -> Cast:
         Person(digests[i], None) if person is None else person
         for i, person in enumerate(people)
     ]
-    return Cast(linked, [tracks.filled(track) for track in linked], everyone)
+    smooth = [tracks.filled(track) for track in linked]
+    starts = lost.scenes(seen.thumbnails)
+    line = lost.Timeline(len(seen.times), rate, seen.size, starts, wishes.hold)
+    covers = lost.covers(linked, smooth, everyone, line)
+    return Cast(linked, smooth, everyone, covers, rate)
 
 
 def _digests(
@@ -178,30 +221,57 @@ def _digests(
     return digests
 
 
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """A frame in work, later with its new pixels.
+
+    Attributes:
+      index: its number.
+      frame: as it came.
+      picture: its first faces are those of the tracks in `rows`; more may follow that
+        only this frame shows.
+      rows: tracks whose faces are in it.
+      covers: the places where there may be a face that nobody saw.
+    """
+
+    index: int
+    frame: Frame
+    picture: Picture
+    rows: list[int]
+    covers: list[lost.Cover]
+
+    @property
+    def new_frame(self) -> Frame:
+        return dataclasses.replace(self.frame, pixels=self.picture.canvas.current)
+
+
 def changed_frames(
     tools: Tools, frames: Iterator[Frame], who: Cast, kept: frozenset[int]
-) -> Iterator[tuple[Frame, Picture, list[int]]]:
-    """The second pass: each frame with new pixels, its picture, and whose faces.
+) -> Iterator[Changed]:
+    """The second pass: each frame, changed.
 
-    The picture's first faces are those of the tracks given; more may follow that only
-    this frame shows. Faces of the tracks in `kept` stay, where they are surely theirs.
+    Faces of the tracks in `kept` stay, where they are surely theirs.
     """
-    batch: list[tuple[Frame, Picture, list[int]]] = []
+    batch: list[Changed] = []
     for index, frame in enumerate(frames):
         rows = who.at(index)
         faces = [Face(who.detections[i][index - who.tracks[i].start]) for i in rows]
-        batch.append((frame, Picture(Canvas(frame.pixels), faces), rows))
+        picture = Picture(Canvas(frame.pixels), faces)
+        covers = [cover for cover in who.covers_at(index) if cover.row not in kept]
+        batch.append(Changed(index, frame, picture, rows, covers))
         if len(batch) == _BATCH:
             yield from _changed(tools, who, kept, batch)
             batch = []
     yield from _changed(tools, who, kept, batch)
 
 
-def _changed(tools: Tools, who: Cast, kept: frozenset[int], batch) -> Iterator:
-    pictures = [picture for _, picture, _ in batch]
+def _changed(
+    tools: Tools, who: Cast, kept: frozenset[int], batch: Sequence[Changed]
+) -> Iterator[Changed]:
+    pictures = [item.picture for item in batch]
     rounds.prepare(tools, [(picture, picture.faces) for picture in pictures])
-    for _, picture, rows in batch:
-        for face, row in zip(picture.faces, rows, strict=True):
+    for item in batch:
+        for face, row in zip(item.picture.faces, item.rows, strict=True):
             person = who.people[row]
             face.digest = person.digest or face.digest
             face.person = person.name
@@ -210,9 +280,11 @@ def _changed(tools: Tools, who: Cast, kept: frozenset[int], batch) -> Iterator:
             if person.avoids is not None and face.avoids is not None:
                 face.avoids = person.avoids
     rounds.finish(tools, pictures)
-    for frame, picture, rows in batch:
-        new = dataclasses.replace(frame, pixels=picture.canvas.current)
-        yield new, picture, rows
+    for item in batch:
+        for cover in item.covers:
+            scale = cover.scale(item.index, who.rate) * tools.settings.mask_scale
+            item.picture.canvas.cover(cover.box, scale)
+        yield item
 
 
 def _is_surely(tools: Tools, face: Face, person: Person) -> bool:
@@ -221,14 +293,6 @@ def _is_surely(tools: Tools, face: Face, person: Person) -> bool:
         return False
     cosine = float(face.embeddings[0] @ person.avoids)
     return cosine >= tools.recognizers[0].threshold
-
-
-@dataclasses.dataclass(frozen=True)
-class Wishes:
-    """What a user chooses about videos: the span, and whether sound is kept."""
-
-    span: Span = Span()
-    audio: bool = True
 
 
 def meet(
@@ -308,7 +372,7 @@ def anonymize(
     Raises ValueError at the first frame in which a face could not be hidden.
     """
     seen = scan(tools, source, wishes.span, quiet)
-    who, kept = meet(cast(tools, source, wishes.span, seen), namer, chooser)
+    who, kept = meet(cast(tools, source, wishes, seen), namer, chooser)
     frames = tqdm.tqdm(
         again(source, wishes.span, seen.times),
         "new",
@@ -320,15 +384,17 @@ def anonymize(
     with video_files.Writer(
         part, source, wishes.span, suffix=suffix, audio=wishes.audio
     ) as writer:
-        for frame, picture, rows in changed_frames(tools, iter(frames), who, kept):
-            if picture.state == "refused":
-                raise ValueError(f"a face at {frame.seconds:.2f} s could not be hidden")
-            tally.add(picture, rows)
-            flicker.add(picture, rows)
-            writer.write(frame)
-            seconds = frame.seconds
+        for item in changed_frames(tools, iter(frames), who, kept):
+            seconds = item.frame.seconds
+            if item.picture.state == "refused":
+                raise ValueError(f"a face at {seconds:.2f} s could not be hidden")
+            tally.add(item.picture, item.rows, {cover.row for cover in item.covers})
+            flicker.add(item.picture, item.rows)
+            writer.write(item.new_frame)
     assert tally.num_frames == len(seen.times)
-    end, remark = video_files.end_of(source), ""
+    end, remarks = video_files.end_of(source), []
     if wishes.span.end is None and seconds + _MAX_GAP_SECONDS < end:
-        remark = f"the video breaks off at {seconds:.1f} of {end:.1f} s"
-    return tally, flicker.record(), remark
+        remarks.append(f"the video breaks off at {seconds:.1f} of {end:.1f} s")
+    if tally.num_covered:
+        remarks.append(f"{tally.num_covered} frames cover places of lost faces")
+    return tally, flicker.record(), "; ".join(remarks)

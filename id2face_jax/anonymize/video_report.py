@@ -4,7 +4,8 @@ Both are gathered frame by frame, and do not grow with the number of frames.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -22,15 +23,23 @@ class Tally:
       faces: the worst of each track, and of faces that only one frame shows.
       frames: how many each has.
       blurred: how many of them are blurred.
+      covered: in how many others its place is, since it was lost.
+      num_frames, num_covered: of the video, and those in which a place is covered.
     """
 
     faces: dict[int, Face] = dataclasses.field(default_factory=dict)
     frames: dict[int, int] = dataclasses.field(default_factory=dict)
     blurred: dict[int, int] = dataclasses.field(default_factory=dict)
+    covered: Counter = dataclasses.field(default_factory=Counter)
     num_frames: int = 0
+    num_covered: int = 0
 
-    def add(self, picture: Picture, rows: Sequence[int]) -> None:
-        """Counts one frame."""
+    def add(
+        self, picture: Picture, rows: Sequence[int], covered: Collection[int]
+    ) -> None:
+        """Counts one frame. covered: tracks whose place is covered in it."""
+        self.covered.update(covered)
+        self.num_covered += bool(covered)
         alone = [-1 - self.num_frames] * (len(picture.faces) - len(rows))
         for row, face in zip([*rows, *alone], picture.faces, strict=True):
             worst = self.faces.get(row)
@@ -46,8 +55,10 @@ class Tally:
 
     @property
     def state(self) -> str:
-        """Of the video: the worst of its frames'."""
+        """Of the video: the worst of its frames'; a cover is a blur, too."""
         states = {face.state for face in self.faces.values()}
+        if self.covered:
+            states.add("fallback")
         worst = (s for s in ("refused", "fallback", "anonymized") if s in states)
         return next(worst, "no_face")
 
@@ -58,6 +69,7 @@ class Tally:
                 **report.face_record(face),
                 "frames": self.frames[row],
                 "blurred_frames": self.blurred[row],
+                "covered_frames": self.covered[row],
             }
             for row, face in sorted(self.faces.items(), key=lambda item: item[0] < 0)
         ]

@@ -142,6 +142,13 @@ def _add_video_arguments(group) -> None:
         "--end", type=float, metavar="SECONDS", help="write nothing from it on"
     )
     group.add_argument("--no-audio", action="store_true", help="leave out the sound")
+    group.add_argument(
+        "--hold",
+        type=float,
+        metavar="SECONDS",
+        help="blur the place of a lost face for so long at most (default: until it is "
+        "found again or the scene ends)",
+    )
 
 
 def _add_dataset_arguments(group) -> None:
@@ -283,7 +290,7 @@ def make_worker_of(args: argparse.Namespace):
 
     anonymizer = _anonymizer(args)
     people = _people(args, anonymizer.tools, [])
-    return files.Worker(anonymizer, _choices(args), people)
+    return files.Worker(anonymizer, _choices(args), people, quiet=True)
 
 
 def _choices(args: argparse.Namespace):
@@ -295,7 +302,9 @@ def _choices(args: argparse.Namespace):
         overwrite=args.overwrite,
         aligned=args.aligned,
         dry_run=args.dry_run,
-        video=video.Wishes(video_files.Span(args.start, args.end), not args.no_audio),
+        video=video.Wishes(
+            video_files.Span(args.start, args.end), not args.no_audio, args.hold
+        ),
         members=tuple(s.lower().lstrip(".") for s in args.allow_members or ()),
     )
 

@@ -133,6 +133,26 @@ def test_no_frame_slips_through(clip, detector):
         assert np.abs(face_of(old) - face_of(new)).mean() > 40
 
 
+def test_place_of_a_lost_face_is_covered_to_the_end(clip):
+    detector = Blinking(blind=range(5, NUM_FRAMES))
+    record = run(clip, anonymizer=make_anonymizer(detector=detector))
+    assert record["state"] == "fallback"
+    assert record["faces"][0]["covered_frames"] == NUM_FRAMES - 5
+    assert "7 frames cover places of lost faces" in record["message"]
+    assert not any(is_original(pixels) for pixels in read_clip("out/clip.mp4")[0])
+    record = run(
+        clip,
+        anonymizer=make_anonymizer(detector=detector),
+        overwrite=True,
+        video=video.Wishes(hold=0.2),
+    )
+    after, _ = read_clip("out/clip.mp4")
+    assert record["faces"][0]["covered_frames"] == 2
+    assert [is_original(pixels) for pixels in after] == [False] * 7 + [True] * 5
+    with pytest.raises(ValueError, match="hold is -1"):
+        video.Wishes(hold=-1.0)
+
+
 @pytest.mark.parametrize("num", [NUM_FRAMES - 1, NUM_FRAMES + 1])
 def test_frames_that_were_not_searched_are_not_written(clip, monkeypatch, num):
     """As if another program wrote to the file between the passes."""
@@ -261,7 +281,9 @@ def test_track_stays_only_if_it_is_kept_itself():
         return tracks.Track(start, [seen])
 
     person = video.Person(b"digest", (ann + like_ann) / np.sqrt(2))
-    who = video.Cast([track(0, ann), track(9, like_ann)], [[], []], [person] * 2)
+    who = video.Cast(
+        [track(0, ann), track(9, like_ann)], [[], []], [person] * 2, [], 10.0
+    )
     chooser = lambda faces: [f.embeddings[0][0] < 0.5 for f in faces]  # noqa: E731
     assert video.meet(who, None, chooser)[1] == {0}
     assert video.meet(who, None, lambda faces: [True] * len(faces))[1] == set()
