@@ -28,6 +28,7 @@ _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{\s*$")
 _CALLS = re.compile(r"(body|condition|calls|to_apply)=%?([\w.-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"?known_trip_count"?:?\{"?n"?:"?(\d+)"?\}')
+_LIMIT = re.compile(r" s32\[\]\S* constant\((\d+)\)")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 _IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"  # [4,2]T(1,0)
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
@@ -121,11 +122,25 @@ def _computations(text: str) -> dict[str, list[str]]:
     return found
 
 
-def _called(line: str) -> Iterator[tuple[str, int]]:
+def _trips(line: str, calls: dict[str, str], computations) -> int:
+    """How often a loop runs: as XLA notes it, or as its condition says `i < N`.
+
+    XLA for TPU notes nothing; a scan's counter starts at 0.
+    """
+    if noted := _TRIPS.search(line):
+        return int(noted[1])
+    condition = computations.get(calls.get("condition"), [])
+    limits = [int(x[1]) for x in map(_LIMIT.search, condition) if x]
+    counts = any("ROOT" in x and "direction=LT" in x for x in condition)
+    return limits[0] if counts and len(limits) == 1 else 1
+
+
+def _called(line: str, computations) -> Iterator[tuple[str, int]]:
     """(computation, times) that an instruction runs."""
-    trips = _TRIPS.search(line)
-    for role, name in _CALLS.findall(line):
-        yield name, int(trips[1]) if trips and role == "body" else 1
+    calls = _CALLS.findall(line)
+    trips = _trips(line, dict(calls), computations)
+    for role, name in calls:
+        yield name, trips if role == "body" else 1
     branches = _BRANCHES.search(line)
     for name in branches[1].split(",") if branches else ():
         yield name.strip().lstrip("%"), 1
@@ -139,7 +154,7 @@ def _executions(computations: dict[str, list[str]]) -> dict[str, int]:
         counts[name] += times
         for line in computations[name]:
             if "=%" in line or "={%" in line:
-                for callee, trips in _called(line):
+                for callee, trips in _called(line, computations):
                     if callee in computations:
                         visit(callee, times * trips)
 

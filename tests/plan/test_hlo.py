@@ -98,6 +98,19 @@ def test_a_loop_counts_as_often_as_it_runs_and_a_chain_of_fusions_once():
     assert hlo.sum_bytes(found) == {("all-gather", "data+fsdp"): 51 * 128}
 
 
+def test_where_nothing_notes_a_loops_length_its_condition_tells():
+    """As XLA for TPU writes scans."""
+    body = ["%body (p: f32[8]) -> f32[8] {", gather("replica_groups={}"), "}"]
+    limit = "  %c.1 = s32[]{:T(128)} constant(50), metadata={stack_frame_id=18}"
+    test = "  ROOT %lt = pred[]{:T(512)} compare(%i, %c.1), direction=LT"
+    for direction, count in (("LT", 50), ("EQ", 1)):
+        last = test.replace("LT", direction)
+        lines = [*body, "%cond (p: s32[]) -> pred[] {", limit, last, "}"]
+        loop = "  %w = f32[8] while(%p), condition=%cond, body=%body"
+        text = program(loop, more="\n".join(lines))
+        assert [one.count for one in hlo.find_collectives(text, MESH)] == [count]
+
+
 def test_cycles_add_up():
     line = '  %f = f32[8] fusion(%p), backend_config={"estimated_cycles":"12"}'
     assert hlo.sum_cycles(program(line, line)) == 24
