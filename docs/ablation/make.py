@@ -5,7 +5,8 @@
 
 Arguments that are not its own go to `id2face evaluate`: judges, --limit. Every cell is
 `id2face train`, `export` and `evaluate --split validation`; what is done is kept in
---work, and the same command goes on from there. Writes table.md and ablation.json.
+--work, and the same command goes on from there (other judges: another --work). Writes
+table.md, with what the numbers say in words, and ablation.json.
 """
 
 import argparse
@@ -57,6 +58,7 @@ QUICK_COMPILE = (
 )
 HELD_OUT_BATCHES = 12
 # Field, heading, scale, digits.
+LEAK = ("cosine", "identity read from the attributes, cosine", 1, 3)
 PRIVACY = (
     ("cosine_mean", "cosine to source", 1, 3),
     ("tar_far_1e-2", "TAR @ 1 %", 100, 1),
@@ -121,7 +123,7 @@ def sampled(
         given = ("--methods", ",".join(methods), "--strength", angle, *weights)
         out = folder / f"evaluation-{angle}"
         result = evaluate(out, records, rest, *given)
-        rows |= {f"{row['method']} {angle}": row for row in result["rows"]}
+        rows |= {f"{row['method']} {angle}": kept(row) for row in result["rows"]}
     return rows
 
 
@@ -169,68 +171,124 @@ def _weights_name() -> str:
 
 
 def measure(arguments: argparse.Namespace, rest: list[str]) -> dict:
-    """Everything that is asked for and done, as ablation.json holds it."""
+    """Everything that is asked for or done before, as ablation.json holds it."""
     work, records = arguments.work, arguments.records
     result = {"cells": {}, "sampled": {}}
-    for name in arguments.cells:
+    if SHIPPED in arguments.cells:
+        rows = sampled(work / _weights_name(), None, records, rest)
+        result["sampled"][SHIPPED] = rows
+    for name in CELLS:
         folder = work / name
-        if name == SHIPPED:
-            rows = sampled(work / _weights_name(), None, records, rest)
-            result["sampled"][SHIPPED] = rows
+        done = (folder / "held_out.json").is_file()
+        if not done and name not in arguments.cells:
             continue
         export = train(work, records, name)
         given = ("--methods", "id2face", "--attacks", "--checkpoint", export)
         made = evaluate(folder / "evaluation", records, rest, *given)
         result["cells"][name] = {
-            "row": made["rows"][0],
+            "row": kept(made["rows"][0]),
             "attribute_leak": made["model"]["attribute_leak"],
             "recomposition": held_out_loss(folder, export, records),
         }
-        result["data"], result["recognizers"] = made["data"], made["recognizers"]
+        result["data"] = made["data"]
         if name == "full":
             result["sampled"]["full"] = sampled(folder, export, records, rest)
     return result
 
 
-def _figures(row: dict, recognizers: dict) -> list[str]:
+def kept(row: dict) -> dict:
+    """The figures of a row that the tables show, with their intervals."""
+
+    def of(fields, names):
+        intervals = {k: v for k, v in fields["intervals"].items() if k in names}
+        return {name: fields[name] for name in names} | {"intervals": intervals}
+
+    judged = {
+        name: of(fields, [field for field, *_ in PRIVACY])
+        for name, fields in row["recognizers"].items()
+    }
+    return of(row, [field for field, *_ in UTILITY]) | {"recognizers": judged}
+
+
+def _figures(row: dict) -> list[str]:
     judged = [
-        cell(row["recognizers"][name], field, scale, digits)
-        for name in recognizers
+        cell(fields, field, scale, digits)
+        for fields in row["recognizers"].values()
         for field, _, scale, digits in PRIVACY
     ]
     return judged + [cell(row, name, *form) for name, _, *form in UTILITY]
 
 
-def _headings(recognizers: dict) -> list[str]:
-    judged = [f"{what}, {name}" for name in recognizers for _, what, *_ in PRIVACY]
+def _headings(row: dict) -> list[str]:
+    names = row["recognizers"]
+    judged = [f"{what}, {name}" for name in names for _, what, *_ in PRIVACY]
     return judged + [heading for _, heading, *_ in UTILITY]
 
 
+def _every_figure(found: dict):
+    """(heading, value, interval, form) of each figure of a cell that has them all."""
+    row = found["row"]
+    parts = [("", found["attribute_leak"]["dlib"]["attributes"], (LEAK,))]
+    parts += [(f", {k}", fields, PRIVACY) for k, fields in row["recognizers"].items()]
+    for suffix, fields, forms in [*parts, ("", row, UTILITY)]:
+        for field, heading, *form in forms:
+            if field in fields["intervals"]:
+                interval = fields["intervals"][field]
+                yield heading + suffix, fields[field], interval, form
+
+
+def findings(result: dict) -> str:
+    """What stands out against the full cell, a line a part.
+
+    A change counts when the two intervals are apart and it is over twice what another
+    seed changes: intervals are over people, and do not hold the luck of a run.
+    """
+    cells = result["cells"]
+    if not {"full", "seed-1"} <= set(cells):
+        return "Nothing can be said before the cells full and seed-1 are done."
+    full = {heading: rest for heading, *rest in _every_figure(cells["full"])}
+    again = {heading: rest for heading, *rest in _every_figure(cells["seed-1"])}
+    lines = []
+    for name in cells.keys() - {"full", "seed-1"}:
+        changes = []
+        for heading, value, (low, high), (scale, digits) in _every_figure(cells[name]):
+            before, (least, most), _ = full[heading]
+            luck = abs(again[heading][0] - before)
+            if (low > most or high < least) and abs(value - before) > 2 * luck:
+                before, after = (f"{x * scale:.{digits}f}" for x in (before, value))
+                changes.append(f"{heading} {before} to {after}")
+        told = "; ".join(changes) or "nothing that stands out from people and seed"
+        lines.append(f"- {CELLS[name][0].lstrip('- ')}: {told}")
+    return "Without the part, from the full cell's figure to its own:\n\n" + "\n".join(
+        sorted(lines)
+    )
+
+
 def to_markdown(result: dict) -> str:
-    """table.md: what was trained without a part, then what was sampled otherwise."""
-    recognizers, parts = result["recognizers"], []
+    """table.md: what was trained without a part, what stands out, what was sampled."""
+    parts, lines = [], []
     if result["cells"]:
-        lines = []
         for name, found in result["cells"].items():
             leak = found["attribute_leak"]["dlib"]
             read = (
-                cell(leak["attributes"], "cosine", 1, 3),
+                cell(leak["attributes"], LEAK[0], *LEAK[2:]),
                 cell(leak, "cosine_share", 100, 0),
             )
             loss = f"{found['recomposition']:.4f}"
-            figures = _figures(found["row"], recognizers)
-            lines.append([CELLS[name][0], loss, *read, *figures])
+            lines.append([CELLS[name][0], loss, *read, *_figures(found["row"])])
         head = ["trained", "recomposition", "leak, cosine", "leak, % of the photo's"]
         parts += [
             "## Trained without a part",
-            grid([*head, *_headings(recognizers)], lines),
+            grid([*head, *_headings(found["row"])], lines),
+            "## What stands out",
+            findings(result),
         ]
     for weights, rows in result["sampled"].items():
         lines = [
-            [title, *_figures(rows[f"{method} {angle}"], recognizers)]
+            [title, *_figures(rows[f"{method} {angle}"])]
             for method, angle, title in SAMPLED
         ]
-        table = grid(["sampled", *_headings(recognizers)], lines)
+        table = grid(["sampled", *_headings(next(iter(rows.values())))], lines)
         parts += [f"## Sampled otherwise: the {weights} weights", table]
     return "\n\n".join(parts) + "\n"
 
