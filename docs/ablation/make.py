@@ -309,6 +309,9 @@ def main() -> None:
     )
     arguments, rest = parser.parse_known_args()
     arguments.work = arguments.work.absolute()
+    # One for all cells: some differ in their data alone, and share the program.
+    compiled = str(arguments.work / "compiled")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled)
     result = measure(arguments, rest)
     arguments.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1) + "\n"
