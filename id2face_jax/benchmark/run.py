@@ -95,12 +95,18 @@ class Options:
         return dataclasses.replace(sizes, folders=(small, self.num_photos))
 
 
-def measure(options: Options) -> dict:
-    """The whole result, ready for JSON; docs/performance.md explains the fields."""
+def measure(options: Options, out: pathlib.Path) -> dict:
+    """The whole result, ready for JSON; docs/performance.md explains the figures.
+
+    out: benchmark.json and benchmark.md are written there after every section, so that
+    what took minutes is not lost if a later one fails.
+    """
     check_sections(options.only)
     sizes = options.sizes
     torch = comparison.open_torch(options.compare)
     wanted = set(options.only) - (set() if torch else {"comparison"})
+    if not wanted:
+        raise ValueError("--only comparison needs --compare diffusers; give that, too")
     model = sampler.Model(*checkpoint.load_weights(options.checkpoint))
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -119,7 +125,8 @@ def measure(options: Options) -> dict:
             if name in wanted:
                 print(f"id2face benchmark: {name} ...", file=sys.stderr, flush=True)
                 result[name] = section()
-    result["bars"] = bars.verdicts(result)
+                result["bars"] = bars.verdicts(result)
+                _write(result, out)
     return result
 
 
@@ -225,8 +232,8 @@ class _Bench:
         return self._run
 
 
-def write(result: dict, out: pathlib.Path) -> None:
-    """Writes benchmark.json and benchmark.md; NaN and infinity are bugs, and raise."""
+def _write(result: dict, out: pathlib.Path) -> None:
+    # NaN and infinity are bugs, and raise.
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1, allow_nan=False)
     (out / "benchmark.json").write_text(text + "\n", encoding="utf-8")

@@ -54,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
         num_photos=args.num_photos,
     )
     use_compilation_cache()
-    result = run.measure(options)
     out = pathlib.Path(args.out)
-    run.write(result, out)
+    result = run.measure(options, out)
     print(table.to_markdown(result))
     print(f"results are in {out}: benchmark.json, benchmark.md")
     return 0

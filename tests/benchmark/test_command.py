@@ -16,6 +16,8 @@ from id2face_jax.data import pipeline
 from id2face_jax.plan import flops
 from tests import draws, runs
 
+COUNTS = {"parameters": 2, "unet_parameters": 1}
+
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
@@ -141,11 +143,27 @@ def test_a_comparison_without_pytorch_says_what_to_do(monkeypatch, capsys, missi
     [
         (["--only", "sampler,dance"], "--only names 'dance'"),
         (["--num-photos", "10"], "--num-photos is 10"),
+        (["--only", "comparison"], "needs --compare diffusers"),
     ],
 )
 def test_wrong_choices_are_errors(capsys, arguments, message):
     assert cli.main(["benchmark", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_what_was_measured_is_kept_if_a_later_section_fails(
+    export, monkeypatch, capsys, tmp_path
+):
+    def fail(*args):
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(sampler, "measure", lambda *args: {"rows": []} | COUNTS)
+    monkeypatch.setattr(training, "make_run", fail)
+    argv = ["benchmark", "--quick", "--checkpoint", str(export), "--out", str(tmp_path)]
+    assert cli.main([*argv, "--only", "sampler,training"]) == 1
+    assert "no such luck" in capsys.readouterr().err
+    kept = json.loads((tmp_path / "benchmark.json").read_text())
+    assert kept["sampler"]["rows"] == [] and "training" not in kept
 
 
 def test_comparing_is_with_diffusers_alone():
