@@ -141,6 +141,8 @@ def _train() -> ml_collections.ConfigDict:
     train.num_validation_batches = 2  # for the held-out loss, at each sample_every
     train.save_every = 500
     train.keep = 2  # newest checkpoints kept
+    train.profile_at = 0  # step after which a profile is taken; 0: none
+    train.profile_steps = 3  # that it covers; TensorBoard shows it
     train.dtype = "float32"  # or "bfloat16": inside of the networks
     train.remat = "none"  # "full" or "dots": what the backward pass recomputes
     train.init_from = ""  # export to warm-start params and EMA from

@@ -1,6 +1,6 @@
-"""What a run writes down: TensorBoard, metrics.jsonl, and where the time went.
+"""What a run writes down: TensorBoard, metrics.jsonl, profiles, where the time went.
 
-Owns files of numbers and pictures under the workdir, and the clock. Only process 0
+Owns files of numbers and pictures under the workdir, and the clocks. Only process 0
 writes. Leaves what to measure, and when to fetch it from the device, to `train`.
 """
 
@@ -118,3 +118,60 @@ class Timer:
         shares = {name: spent / seconds for name, spent in self._spent.items()}
         self._start, self._spent = now, {}
         return seconds, shares
+
+
+class Goodput:
+    """The share of a run's hours that went into steps which its state has kept.
+
+    The rest is set-up, compiling, waiting for data, saving, evaluating, and the steps
+    that a crash lost. Hours between a stop and the next start count for nothing, since
+    nobody paid a machine for them.
+    """
+
+    def __init__(self, workdir: pathlib.Path, first_step: int):
+        """Goes on from what metrics.jsonl says; before a Writer drops lost lines."""
+        path = workdir / JSONL
+        lines = path.read_text().splitlines() if path.exists() else []
+        rows = [row for row in map(json.loads, lines) if "run/hours" in row]
+        kept = [row for row in rows if row["step"] <= first_step]
+        self.hours = rows[-1]["run/hours"] if rows else 0.0
+        self._good = kept[-1]["run/hours"] * kept[-1]["run/goodput"] if kept else 0.0
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self._good / self.hours if self.hours else 0.0
+
+    def add(self, seconds: float, in_steps: float = 0.0) -> dict[str, float]:
+        """Counts `seconds`, of which `in_steps` were steps; returns what to write."""
+        self.hours += seconds / 3600
+        self._good += in_steps / 3600
+        return {"run/hours": self.hours, "run/goodput": self.share}
+
+
+class ProfileWindow:
+    """A profile of a few steps, for TensorBoard with tensorboard-plugin-profile.
+
+    Every process writes its own host's part under `folder`.
+    """
+
+    def __init__(self, folder: pathlib.Path, first_step: int, num_steps: int):
+        """first_step: the last step before the window; 0: no profile."""
+        self._folder, self._first, self._num = folder, first_step, num_steps
+        self._is_open = False
+
+    def at(self, step: int, state) -> None:
+        """Opens or closes the window if it is due; `state` is what to wait for."""
+        if self._first and step == self._first:
+            jax.block_until_ready(state)  # of the steps before, not in the window
+            jax.profiler.start_trace(self._folder)
+            self._is_open = True
+        elif self._is_open and step == self._first + self._num:
+            jax.block_until_ready(state)
+            self.close()
+
+    def close(self) -> None:
+        """Writes the profile, if the window is open."""
+        if self._is_open:
+            self._is_open = False
+            jax.profiler.stop_trace()

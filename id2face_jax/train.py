@@ -49,6 +49,7 @@ def train_and_evaluate(
       ValueError: a config, file or workdir that does not fit, before compiling; a
         damaged checkpoint; or a loss that is not finite, with its step.
     """
+    timer = metrics.Timer()
     config = ml_collections.FrozenConfigDict(config)
     check_config(config)
     workdir = pathlib.Path(workdir).absolute()
@@ -76,13 +77,23 @@ def train_and_evaluate(
         compiled = _compile(config, layout, pipeline.first_batch(config, 1, source))
         if rank == 0:
             metrics.record_start(workdir, checkpoint.to_json(config), step)
+        goodput = metrics.Goodput(workdir, step)
         writer = metrics.Writer(workdir, step, active=rank == 0)
+        profile = metrics.ProfileWindow(
+            workdir / "tensorboard", config.train.profile_at, config.train.profile_steps
+        )
+        clocks = _Clocks(timer, goodput, profile)
+        run = _Run(config, workdir, layout, compiled, watched, saver, writer, clocks)
         try:
-            run = _Run(config, workdir, layout, compiled, watched, saver, writer)
             return _loop(run, state, iterator)
         finally:
+            profile.close()
             writer.close()
             saver.close()
+
+
+_AT_LEAST_ONE = ("num_steps", "log_every", "sample_every", "save_every", "keep")
+_AT_LEAST_ONE += ("profile_steps",)
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -96,7 +107,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             f"size, {len(model.unet_dims)} UNet levels and model.attribute_stride="
             f"{model.attribute_stride} need a multiple of {unit}"
         )
-    for name in ("num_steps", "log_every", "sample_every", "save_every", "keep"):
+    for name in _AT_LEAST_ONE:
         if config.train[name] < 1:
             raise ValueError(f"train.{name} is {config.train[name]}; use 1 or more")
 
@@ -140,6 +151,15 @@ def _compile(config, layout, example) -> programs.Programs:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Clocks:
+    """What watches where the time goes; see `metrics`."""
+
+    timer: metrics.Timer
+    goodput: metrics.Goodput
+    profile: metrics.ProfileWindow
+
+
+@dataclasses.dataclass(frozen=True)
 class _Run:
     """What the loop works with, made once."""
 
@@ -150,6 +170,7 @@ class _Run:
     heldout: heldout.Heldout
     saver: checkpoint.Checkpointer
     writer: metrics.Writer
+    clocks: _Clocks
 
 
 def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
@@ -157,7 +178,9 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
     config, train = run.config, run.config.train
     step = first_step = int(state.step)
     rows = sharding.batch_sharding(run.layout.mesh)
-    timer, recent = metrics.Timer(), []
+    timer, recent = run.clocks.timer, []
+    seconds, _ = timer.report()  # until here: set-up
+    run.clocks.goodput.add(seconds)
     bar = tqdm.tqdm(
         desc=config.task,
         total=train.num_steps,
@@ -173,13 +196,14 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
         # position in the data agree. Log before that: a broken state is never saved.
         last = step >= train.num_steps
         if step > first_step and (run.saver.is_due(step) or last):
-            _log(run, step, recent, timer, bar)
+            _log(run, step, recent, bar)
             with timer("save"):
                 run.saver.save(step, state, iterator, config)
         # Collective: every process asks at every step.
         preempted = run.saver.preempted(step)
         if preempted or last:
             break
+        run.clocks.profile.at(step, state)
         with timer("data"):
             batch = sharding.put_batch(next(iterator), rows)
         # No transfer in a step: a stray Python number would stall every one. The batch
@@ -194,24 +218,29 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
         step += 1
         bar.update()
         if step % train.log_every == 0 or step % train.sample_every == 0:
-            _log(run, step, recent, timer, bar)
+            _log(run, step, recent, bar)
         if step % train.sample_every == 0:
             with timer("eval"):
                 _evaluate(run, step, state)
     bar.close()
+    seconds, _ = timer.report()  # the last save
+    run.clocks.goodput.add(seconds)
+    if step > first_step:
+        share, hours = 100 * run.clocks.goodput.share, run.clocks.goodput.hours
+        say(f"goodput {share:.0f} %: that share of {hours:.2f} hours went into steps")
     if preempted and not last:
         say(f"SIGTERM: saved step {step}, stopped; the same command goes on from there")
     return state
 
 
-def _log(run: _Run, step: int, recent: list, timer: metrics.Timer, bar) -> None:
+def _log(run: _Run, step: int, recent: list, bar) -> None:
     """Writes the means of the steps since the last log, and empties `recent`.
 
     Raises ValueError, with the step, if a loss among them is not finite.
     """
     if not recent:
         return
-    with timer("step"):
+    with run.clocks.timer("step"):
         rows = jax.device_get(recent)
     num_steps = len(rows)
     recent.clear()
@@ -223,12 +252,13 @@ def _log(run: _Run, step: int, recent: list, timer: metrics.Timer, bar) -> None:
                 "from the last checkpoint"
             )
     means = {k: float(np.mean([row[k] for row in rows])) for k in rows[0]}
-    seconds, shares = timer.report()
+    seconds, shares = run.clocks.timer.report()
+    total = run.clocks.goodput.add(seconds, seconds * shares.get("step", 0.0))
     # A pair is two photos.
     images = 2 * run.config.data.batch_size * num_steps / seconds
     speed = {"steps_per_s": num_steps / seconds, "images_per_s": images}
     shares = {f"time/{name}": share for name, share in shares.items()}
-    run.writer.scalars(step, means | speed | shares)
+    run.writer.scalars(step, means | speed | shares | total)
     bar.set_postfix_str(f"loss {means['loss']:.4f}, {images:.1f} images/s")
 
 

@@ -105,6 +105,8 @@ def test_a_run_records_what_it_did(straight):
         assert np.isfinite(training[-1][name])
     shares = [v for k, v in training[-1].items() if k.startswith("time/")]
     assert 0 < sum(shares) <= 1.0 + 1e-6
+    # Set-up and compiling are most of so short a run.
+    assert 0 < training[-1]["run/goodput"] < 0.9 and training[-1]["run/hours"] > 0
     heldout = [x for x in lines(workdir) if "validation/loss" in x]
     assert [x["step"] for x in heldout] == [3, 6]
     assert list((workdir / "tensorboard").iterdir())
@@ -224,6 +226,7 @@ def test_without_a_validation_split_there_is_a_grid_and_no_heldout_loss(
         ({"data__image_size": 40}, "data.image_size is 40.*need a multiple of 16"),
         ({"train__log_every": 0}, "train.log_every is 0; use 1 or more"),
         ({"train__keep": -1}, "train.keep is -1"),
+        ({"train__profile_steps": 0}, "train.profile_steps is 0"),
     ],
 )
 def test_a_config_that_cannot_run_is_refused_at_once(changes, message, tmp_path):
@@ -239,3 +242,30 @@ def test_the_timer_shares_out_the_time(monkeypatch):
     with timer("data"):
         pass
     assert timer.report() == (10.0, {"data": 0.2})
+
+
+def test_goodput_counts_lost_steps_and_set_up_as_lost(tmp_path):
+    first = metrics.Goodput(tmp_path, 0)
+    rows = [{"step": 0, "other": 1.0}]
+    first.add(360.0)  # set-up
+    rows += [{"step": step} | first.add(180.0, 180.0) for step in (10, 20, 30)]
+    assert rows[-1]["run/hours"] == pytest.approx(0.25)
+    assert rows[-1]["run/goodput"] == pytest.approx(0.6)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / metrics.JSONL).write_text(text)
+    # The newest checkpoint is of step 20: the last 180 s bought nothing.
+    again = metrics.Goodput(tmp_path, 20)
+    assert (again.hours, again.share) == pytest.approx((0.25, 0.4))
+    again.add(360.0, 360.0)
+    assert (again.hours, again.share) == pytest.approx((0.35, 4 / 7))
+
+
+def test_a_profile_of_the_steps_asked_for_is_written(tmp_path):
+    window = metrics.ProfileWindow(tmp_path, first_step=2, num_steps=1)
+    for step in range(5):
+        window.at(step, jax.numpy.ones(()))
+        assert bool(list(tmp_path.rglob("*.xplane.pb"))) == (step >= 3)
+    none = metrics.ProfileWindow(tmp_path / "none", first_step=0, num_steps=1)
+    none.at(0, None)
+    none.close()
+    assert not (tmp_path / "none").exists()
