@@ -1,7 +1,8 @@
 """Turns photos of people into records to train on: aligned faces with embeddings.
 
 PHOTOS is a folder PERSON/PHOTO.jpg, or a flat folder where every photo is a person of
-its own; several folders make one dataset. The same command again resumes.
+its own; several folders make one dataset. The same command again resumes. Several
+machines share the work with --shard; see docs/records.md.
 """
 
 import argparse
@@ -28,6 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "train people, and of those not in it, go to validation",
     )
     parser.add_argument(
+        "--people",
+        type=pathlib.Path,
+        metavar="CSV",
+        help="columns `photo` (file name) and `person`, for photos without folders",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do the I-th of N parts of the work (from 1) in RECORDS.partial, and "
+        "write no records; the same command without --shard then does",
+    )
+    parser.add_argument(
         "--recognizer",
         default="dlib",
         help="what makes the embeddings: dlib, or the path of an ArcFace-like .onnx "
@@ -49,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepares, and prints what was kept and what was left out."""
     import os
 
+    from id2face_jax.anonymize import shards
     from id2face_jax.data import photos, prepare
     from id2face_jax.faces.embed import make_recognizer
 
@@ -64,19 +78,22 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"size is {args.size}; use a multiple of 32, which the networks divide by"
         )
+    shard = shards.parse(args.shard) if args.shard else None
     if args.tfds:
         found = photos.list_tfds(args.tfds, args.data_dir)
     else:
         found = photos.list_photos(args.photos)
-    summary = prepare.prepare(
-        found,
-        args.out,
-        make_recognizer(args.recognizer),
-        size=args.size,
-        num_workers=workers,
-        splits=photos.read_splits(args.splits) if args.splits else {},
-        largest=args.largest,
-    )
+    if args.people:
+        found = photos.join_people(found, args.people)
+    recognizer = make_recognizer(args.recognizer)
+    options = {"size": args.size, "num_workers": workers, "largest": args.largest}
+    if shard:
+        part = (shard.index - 1, shard.count)
+        num = prepare.share(found, args.out, recognizer, part, **options)
+        print(f"{args.out}.partial: {num} of {len(found)} photos, part {args.shard}")
+        return 0
+    splits = photos.read_splits(args.splits) if args.splits else {}
+    summary = prepare.prepare(found, args.out, recognizer, splits=splits, **options)
     print(f"{args.out}: {len(found)} photos")
     for split, count in summary["records"].items():
         print(f"  {split:<12}{count:>8} faces of {summary['people'][split]} people")

@@ -91,42 +91,81 @@ def _reader(path: pathlib.Path) -> Callable[[], np.ndarray]:
     return lambda: read_photo(path)
 
 
-def list_tfds(name: str, data_dir: str | None) -> list[Photo]:
-    """The photos of a prepared TFDS dataset with an `image`; people from its `label`.
+# What people must know before TFDS can prepare a dataset of faces for them.
+_NOTES = {
+    "celeb_a": "CelebA: non-commercial research only; TFDS downloads it from Google "
+    "Drive, which often refuses: try again later",
+    "celeb_a_hq": "CelebA-HQ: non-commercial research only; name a size, such as "
+    "celeb_a_hq/256, and put its tar, made as the Progressive GAN project says, into "
+    "D/downloads/manual; it has no identities, so join them with --people",
+    "lfw": "LFW: press photos of a research benchmark, no licence stated",
+}
+_NOT_IN_TFDS = {
+    "vgg_face2": "VGGFace2 is not in TFDS, and its authors have withdrawn it; a copy "
+    "has the layout PERSON/PHOTO.jpg, so give its folder as PHOTOS, if its licence "
+    "lets you",
+}
 
-    Its splits are kept where they are called train, validation or test. Without a
-    label each photo is a person of its own.
+
+def list_tfds(name: str, data_dir: str | None) -> list[Photo]:
+    """The photos of a prepared TFDS dataset with an `image`.
+
+    People come from its `label`, or from the `identity` of CelebA; without either each
+    photo is a person of its own. Splits are kept where they are called train,
+    validation or test. A photo is called as its `image/filename` says, or by its
+    number.
 
     Raises:
       ValueError: no such dataset there, not ArrayRecord, or no image in it.
     """
+    kind = name.split("/")[0].split(":")[0]
+    if kind in _NOT_IN_TFDS:
+        raise ValueError(_NOT_IN_TFDS[kind])
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-        sources = {
-            split: builder.as_data_source(split) for split in builder.info.splits
-        }
+        splits = list(builder.info.splits)
+        sources = {split: builder.as_data_source(split) for split in splits}
+        # Who is on a photo, with the photo left encoded.
+        skip = {"image": tfds.decode.SkipDecoding()}
+        bare = {x: builder.as_data_source(x, decoders=skip) for x in splits}
     except (tfds.core.DatasetNotFoundError, NotImplementedError, OSError) as error:
-        raise ValueError(
-            f"cannot read the TFDS dataset {name!r} in {data_dir or 'its default'}: "
-            f"{str(error).splitlines()[0]}; it must be prepared there with "
-            "file_format='array_record'"
-        ) from error
+        raise ValueError(_not_prepared(name, kind, data_dir, error)) from error
+    if not splits:
+        raise ValueError(_not_prepared(name, kind, data_dir, "it has no splits"))
     features = builder.info.features
-    if not sources or "image" not in features:
+    if "image" not in features:
         raise ValueError(
-            f"TFDS dataset {name!r} has splits {sorted(sources)} and features "
-            f"{sorted(features)}; expected prepared splits with an 'image'"
+            f"TFDS dataset {name!r} has the features {sorted(features)}; expected an "
+            "'image'"
         )
-    photos = []
-    for split, source in sources.items():
-        kept = split if split in SPLITS else None
-        for index in range(len(source)):
-            person = f"{split}/{index}"
-            if "label" in features:
-                person = _label(features["label"], source[index]["label"])
-            read = _item_reader(source, index)
-            photos.append(Photo(f"{name}/{split}/{index}", person, read, kept))
-    return photos
+    return [
+        _tfds_photo(name, split, index, features, row, sources[split])
+        for split in splits
+        for index, row in enumerate(bare[split])
+    ]
+
+
+def _not_prepared(name: str, kind: str, data_dir: str | None, error) -> str:
+    """What went wrong with a dataset, and how to prepare it."""
+    note = f". {_NOTES[kind]}" if kind in _NOTES else ""
+    return (
+        f"cannot read the TFDS dataset {name!r} in {data_dir or 'its default'}: "
+        f"{str(error).splitlines()[0]}; prepare it there, where TensorFlow is "
+        f"installed: tfds build {name} --data_dir D --file_format array_record{note}"
+    )
+
+
+def _tfds_photo(name: str, split: str, index: int, features, row, source) -> Photo:
+    inner = f"{split}/{index}"
+    if "image/filename" in features:
+        inner = f"{split}/{row['image/filename'].decode()}"
+    person = inner
+    if "label" in features:
+        person = _label(features["label"], row["label"])
+    elif "identity" in features:
+        person = str(row["identity"]["Identity_No"])
+    kept = split if split in SPLITS else None
+    return Photo(f"{name}/{inner}", person, _item_reader(source, index), kept)
 
 
 def _label(feature, value) -> str:
@@ -160,3 +199,32 @@ def read_splits(path: pathlib.Path) -> dict[str, str]:
             f"{', '.join(SPLITS)}"
         )
     return splits
+
+
+def join_people(photos: Sequence[Photo], path: pathlib.Path) -> list[Photo]:
+    """`photos`, with people from a CSV with the columns `photo` and `person`.
+
+    `photo` is a file's name without its folders (or the number of a TFDS example
+    without file names); photos that the table lacks keep their person.
+
+    Raises:
+      ValueError: other columns, or no photo of ours in the table.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if not {"photo", "person"} <= set(rows.fieldnames or ()):
+            raise ValueError(
+                f"{path} has the columns {rows.fieldnames}; expected a header line "
+                "with `photo` and `person`"
+            )
+        people = {row["photo"]: row["person"] for row in rows}
+    names = [photo.name.rpartition("/")[2] for photo in photos]
+    if not people.keys() & set(names):
+        raise ValueError(
+            f"{path} names none of the {len(photos)} photos; they are called as "
+            f"{names[0]!r}, and the table has {next(iter(people), 'no rows')!r}"
+        )
+    return [
+        dataclasses.replace(photo, person=people.get(name, photo.person))
+        for photo, name in zip(photos, names, strict=True)
+    ]

@@ -1,6 +1,5 @@
 """Preparing: odd files, the choice of the subject, splits, resuming, the verb."""
 
-import io
 import json
 import os
 import pathlib
@@ -11,31 +10,13 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
-from skimage import data
 
 from id2face_jax import cli
 from id2face_jax.data import photos, prepare, records
 from id2face_jax.faces import align, embed
 from id2face_jax.faces.detect import CenterFaceDetector, Detection
-
-ASTRONAUT = Image.fromarray(data.astronaut()).resize((256, 256))
-
-
-class MeanRecognizer:
-    """A recogniser in no time: the crop's mean colour."""
-
-    name, dim, threshold = "mean", 3, 0.9
-
-    def __call__(self, images, landmarks):
-        means = np.array([image.mean((0, 1)) for image in images]).reshape(-1, 3)
-        return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
-
-
-def run(found, out, **options):
-    options = {"size": 64, "num_workers": 2, "splits": {}, "largest": False} | options
-    return prepare.prepare(found, out, MeanRecognizer(), **options)
+from tests.data.people import ASTRONAUT, MeanRecognizer, make_people, run
 
 
 def write_odd_photos(root: pathlib.Path) -> dict[str, str]:
@@ -146,14 +127,6 @@ def test_the_subject_is_large_and_central():
     assert prepare.choose_subject([middle, corner], 200, 200, True) is corner
 
 
-def make_people(root: pathlib.Path, num_people: int, num_photos: int = 1) -> None:
-    for person in range(num_people):
-        folder = root / f"person{person:02d}"
-        folder.mkdir(parents=True)
-        for photo in range(num_photos):
-            ASTRONAUT.save(folder / f"{photo}.jpg", quality=90 - photo)
-
-
 def test_people_and_splits_come_from_folders_and_table(tmp_path):
     make_people(tmp_path / "one", 3, num_photos=2)
     make_people(tmp_path / "two", 2)  # the same names: the same people
@@ -258,48 +231,32 @@ prepare.prepare(photos.list_photos([root / "photos"]), root / "out", Recognizer(
         run(found, tmp_path / "out", size=32)
 
 
-def test_a_tfds_dataset_keeps_its_splits_and_labels(tmp_path):
-    class Labelled(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """Two people, whose label is a class."""
-
-        VERSION = tfds.core.Version("1.0.0")
-        code_path = None
-
-        def _info(self):
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "label": tfds.features.ClassLabel(names=["ann", "ben"]),
-                }
-            )
-            return tfds.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, dl_manager):
-            return {
-                "train": self._rows(3),
-                "test": self._rows(1, 1),
-                "extra": self._rows(1),
-            }
-
-        def _rows(self, num, label=0):
-            png = cv2.imencode(".png", np.asarray(ASTRONAUT)[..., ::-1])[1].tobytes()
-            for index in range(num):
-                yield index, {"image": io.BytesIO(png), "label": label}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    Labelled(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
-    found = photos.list_tfds("labelled", str(tmp_path))
-    assert [photo.person for photo in found].count("ann") == 4
-    summary = run(found, tmp_path / "out")
-    assert summary["people"] == {"train": 1, "test": 1}
-    assert records.open_records(tmp_path / "out", "test")[0]["person"] == "ben"
+def rows_of(out):
+    return [dict(row) for row in records.open_records(out, "train")]
 
 
-def test_an_unknown_tfds_dataset_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="array_record"):
-        photos.list_tfds("no_such_dataset", str(tmp_path))
+def test_parts_put_together_are_the_whole(tmp_path, monkeypatch):
+    """Three parts, one of them on a machine without the others' files."""
+    make_people(tmp_path / "photos", 7)
+    found = photos.list_photos([tmp_path / "photos"])
+    monkeypatch.setattr(prepare, "CHUNK", 2)
+    options = {"size": 64, "num_workers": 1, "largest": False}
+    whole = run(found, tmp_path / "whole")
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    counts = [
+        prepare.share(found, out, MeanRecognizer(), (index, 3), **options)
+        for index, out in enumerate([shared, alone, shared])
+    ]
+    assert counts == [3, 2, 2] and not shared.exists()  # chunks of 2, 2, 2 and 1
+    for file in (tmp_path / "alone.partial").iterdir():
+        file.rename(tmp_path / "shared.partial" / file.name)
+    # Nothing is left to find.
+    monkeypatch.setattr(prepare, "_find_face", None)
+    assert run(found, shared) == whole
+    for one, other in zip(rows_of(shared), rows_of(tmp_path / "whole"), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, other[name])
 
 
 def test_the_verb_prepares_and_tells(tmp_path, monkeypatch, capsys):
@@ -308,6 +265,9 @@ def test_the_verb_prepares_and_tells(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(embed, "make_recognizer", lambda spec: MeanRecognizer())
     out = tmp_path / "out"
     argv = ["prepare", str(tmp_path / "photos"), "--out", str(out), "--size", "64"]
+    assert cli.main([*argv, "--shard", "2/2"]) == 0
+    assert "0 of 3 photos, part 2/2" in capsys.readouterr().out
+    assert cli.main([*argv, "--shard", "1/2"]) == 0 and not out.exists()
     assert cli.main([*argv, "--workers", "1"]) == 0
     told = capsys.readouterr().out
     assert "2 faces of 2 people" in told and "1 corrupt" in told
@@ -321,6 +281,7 @@ def test_the_verb_prepares_and_tells(tmp_path, monkeypatch, capsys):
         (["here", "--tfds", "lfw"], "give either"),
         (["here", "--size", "100"], "multiple of 32"),
         (["here", "--workers", "0"], "use 1 or more"),
+        (["here", "--shard", "0/4"], "none of 4"),
     ],
 )
 def test_the_verb_refuses_what_makes_no_sense(tmp_path, capsys, extra, message):
