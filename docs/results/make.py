@@ -41,7 +41,7 @@ from id2face_jax.faces import align, detect, embed, mask  # noqa: E402
 
 NUM_IDENTITIES = 1000  # sampled, real and random ones
 COLUMNS = 8  # identities of the grid
-TIMES = np.linspace(0.95, 0.05, 10)
+TIMES = np.linspace(0.9, 0.1, 9)
 BINS = np.linspace(-0.5, 0.7, 121)
 JPEG_QUALITY = 88
 READ = {
@@ -177,8 +177,9 @@ def draw_gates(generator: methods.Generator, crops: dict, embeddings) -> dict:
     for name, values in means.items():
         panels[0].plot(TIMES, values, label=name)
     panels[0].set(xlabel="t (sampling starts at 1)", ylabel="mean gate in the mask")
+    panels[0].set_ylim(0, 1)
     panels[0].invert_xaxis()
-    panels[0].legend(frameon=False, fontsize=7)
+    panels[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper center")
     panels[1].imshow(batch.images[0])
     panels[1].set_title("photo", fontsize=9)
     maps = np.mean(list(blocks.values()), axis=0)[:, 0]
@@ -186,7 +187,7 @@ def draw_gates(generator: methods.Generator, crops: dict, embeddings) -> dict:
     low, high = maps[shown].min(), maps[shown].max()
     for axes, index in zip(panels[2:], shown, strict=True):
         drawn = axes.imshow(maps[index], cmap="magma", vmin=low, vmax=high)
-        axes.set_title(f"gate at t = {TIMES[index]:.2f}", fontsize=9)
+        axes.set_title(f"gate at t = {TIMES[index]:.1f}", fontsize=9)
     for axes in panels[1:]:
         axes.set_axis_off()
     figure.colorbar(drawn, ax=panels[2:], shrink=0.8)
