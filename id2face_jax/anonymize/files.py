@@ -64,7 +64,8 @@ class Worker:
         """quiet: no progress bars of videos on stderr."""
         self._quiet = quiet
         self._anonymizer, self._choices, self._people = anonymizer, choices, people
-        settings = dataclasses.asdict(choices)
+        settings = dataclasses.asdict(choices) | {"people": people.rule}
+        del settings["overwrite"]  # it changes no result
         self.made_with = report.run_record(anonymizer.tools, **settings)
         content = json.dumps(self.made_with, sort_keys=True)
         self.run_id = hash_of(content.encode())[:12]

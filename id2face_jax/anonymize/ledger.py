@@ -78,6 +78,7 @@ class Ledger:
         self._journal = journal_of(self.path)
         self.records: dict[str, dict] = {}
         self.runs: dict[str, dict] = {}
+        self.run = ""  # the one in work
         # Files of a dataset that are no pictures: label files, archives.
         self._sidecars: dict[str, dict] = {}
         self._members: dict[str, set[str]] = {}  # archive -> keys of its records
@@ -174,7 +175,8 @@ class Ledger:
         self._append(line)
 
     def add_run(self, run: str, made_with: dict) -> None:
-        """Says what the records of `run` were made with."""
+        """Says what the records of `run`, from now on, are made with."""
+        self.run = run
         if run not in self.runs:
             self._append({"runs": {run: made_with}})
         self.runs[run] = made_with

@@ -71,10 +71,14 @@ class Choices:
 
 @dataclasses.dataclass(frozen=True)
 class People:
-    """Whose faces, and which: a namer for each file, and one chooser."""
+    """Whose faces, and which: a namer for each file, and one chooser.
+
+    rule: what the report calls the chooser: "all", "keep" or "only".
+    """
 
     namer: Callable[[pathlib.Path], Namer | None] = lambda source: None
     chooser: Chooser | None = None
+    rule: str = "all"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,11 @@ embeds faces and keeps nothing else (about a kilobyte a face and frame); tracks 
 from it, and tracks that look alike are one person. The second decodes again and takes
 every frame through the same `rounds` as a picture, with noise, identity and the
 embedding to avoid shared along a person's tracks; where a face was lost, its place is
-covered. Leaves containers to `video_files`, tracks to `tracks`, lost faces to `lost`,
-and what is said of the result to `video_report`.
+covered. Leaves containers to `video_files`, the first pass to `video_scan`, tracks to
+`tracks`, lost faces to `lost`, and what is said of the result to `video_report`.
 """
 
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +18,6 @@ import tqdm
 from jaxtyping import Float
 
 from id2face_jax.anonymize import (
-    finding,
     gallery,
     keys,
     lost,
@@ -27,14 +25,16 @@ from id2face_jax.anonymize import (
     tracks,
     verify,
     video_files,
+    video_scan,
 )
 from id2face_jax.anonymize.anonymizer import Chooser, Namer
 from id2face_jax.anonymize.canvas import Canvas
 from id2face_jax.anonymize.rounds import Tools
 from id2face_jax.anonymize.subject import Face, Picture
-from id2face_jax.anonymize.tracks import Sighting, Track
+from id2face_jax.anonymize.tracks import Track
 from id2face_jax.anonymize.video_files import Frame, Span
 from id2face_jax.anonymize.video_report import Flicker, Tally
+from id2face_jax.anonymize.video_scan import Scan
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import Detection
 
@@ -99,75 +99,6 @@ class Cast:
         return [cover for cover in self.covers if cover.start <= index < cover.stop]
 
 
-@dataclasses.dataclass
-class Scan:
-    """What the first pass saw: the faces of each frame, its time, and its colours.
-
-    size: width and height of the frames.
-    """
-
-    sightings: list[list[Sighting]] = dataclasses.field(default_factory=list)
-    times: list[int] = dataclasses.field(default_factory=list)
-    thumbnails: list[np.ndarray] = dataclasses.field(default_factory=list)
-    size: tuple[int, int] = (0, 0)
-
-
-def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> Scan:
-    """The first pass: what is seen in each frame, doubtful faces too."""
-    seen = Scan()
-    for frame in tqdm.tqdm(
-        video_files.frames(path, span), "faces", unit="frame", disable=quiet
-    ):
-        seen.sightings.append(_sightings(tools, frame))
-        seen.times.append(frame.pts)
-        seen.thumbnails.append(lost.thumbnail(frame.pixels))
-        seen.size = (frame.pixels.shape[1], frame.pixels.shape[0])
-    if not seen.times:
-        raise ValueError(f"{path.name} has no frame in the span, or breaks off")
-    return seen
-
-
-def again(path: pathlib.Path, span: Span, times: Sequence[int]) -> Iterator[Frame]:
-    """The frames of `scan` once more; raises ValueError if they are others.
-
-    What was not searched must not be written as if there were no face in it.
-    """
-    frames = video_files.frames(path, span)
-    for time, frame in itertools.zip_longest(times, frames):
-        if frame is None or frame.pts != time:
-            raise ValueError(f"{path.name} changed while it was read")
-        yield frame
-
-
-def _sightings(tools: Tools, frame: Frame) -> list[Sighting]:
-    detections = _detections(tools, frame)
-    shaped = [d for d in detections if verify.is_face_shaped(d.landmarks)]
-    vectors = {}
-    if shaped:
-        landmarks = np.stack([d.landmarks for d in shaped])
-        embeddings = tools.recognizers[0]([frame.pixels] * len(shaped), landmarks)
-        vectors = dict(zip(map(id, shaped), embeddings, strict=True))
-    return [Sighting(d, vectors.get(id(d))) for d in detections]
-
-
-def _detections(tools: Tools, frame: Frame) -> list[Detection]:
-    """Faces of a frame, with a score above half the threshold.
-
-    One without a sure face gets the closer look that photos get, since it may be
-    written unchanged.
-    """
-    threshold = tools.settings.det_threshold
-    found = finding.look(tools.detector, frame.pixels, threshold / 2)
-    if any(face.score > threshold for face in found):
-        return found
-    closer = finding.find_faces(tools.detector, frame.pixels, threshold)
-    return closer + [
-        face
-        for face in found
-        if not any(finding.is_same_face(face.box, other.box) for other in closer)
-    ]
-
-
 def cast(tools: Tools, path: pathlib.Path, wishes: Wishes, seen: Scan) -> Cast:
     """Tracks of what was seen, and people of the tracks that look alike."""
     threshold, span = tools.recognizers[0].threshold, wishes.span
@@ -179,7 +110,7 @@ def cast(tools: Tools, path: pathlib.Path, wishes: Wishes, seen: Scan) -> Cast:
         max_gap,
         least_cosine=threshold / 2,
     )
-    digests = _digests(tools, again(path, span, seen.times), linked)
+    digests = _digests(tools, video_scan.again(path, span, seen.times), linked)
     people: list[Person | None] = [None] * len(linked)
     means = [track.embedding for track in linked]
     known = [i for i, mean in enumerate(means) if mean is not None]
@@ -371,10 +302,10 @@ def anonymize(
 
     Raises ValueError at the first frame in which a face could not be hidden.
     """
-    seen = scan(tools, source, wishes.span, quiet)
+    seen = video_scan.scan(tools, source, wishes.span, quiet)
     who, kept = meet(cast(tools, source, wishes, seen), namer, chooser)
     frames = tqdm.tqdm(
-        again(source, wishes.span, seen.times),
+        video_scan.again(source, wishes.span, seen.times),
         "new",
         len(seen.times),
         unit="frame",

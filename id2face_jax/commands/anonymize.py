@@ -13,7 +13,6 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +180,7 @@ def _add_dataset_arguments(group) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymizes; see the module's docstring for the exit code."""
-    from id2face_jax.anonymize import generator, inputs, ledger, shards
+    from id2face_jax.anonymize import generator, inputs, ledger, shards, words
 
     try:
         _check_usage(args)
@@ -201,21 +200,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and not shard:
         records += dataset.finish(records, book, args.overwrite)
     book.close()
-    refused = [record for record in records if record["state"] == "refused"]
-    for record in refused:
-        print(
-            _printable(f"refused {record['input']}: {record['message']}"),
-            file=sys.stderr,
-        )
-    if not args.quiet:
-        seconds = time.perf_counter() - start
-        for record in records:
-            if record.get("flicker"):
-                print(_printable(_steadiness(record)))
-        _tell(
-            dataset, shard, f"{_summary(records)} in {seconds:.1f} s; see {book.path}"
-        )
-    return 3 if refused else 0
+    return words.tell(
+        records, book, dataset, shard, time.perf_counter() - start, quiet=args.quiet
+    )
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -296,15 +283,14 @@ def make_worker_of(args: argparse.Namespace):
 def _choices(args: argparse.Namespace):
     from id2face_jax.anonymize import pictures, video, video_files
 
+    span = video_files.Span(args.start, args.end)
     return pictures.Choices(
         on_no_face=args.on_no_face,
         metadata=args.metadata,
         overwrite=args.overwrite,
         aligned=args.aligned,
         dry_run=args.dry_run,
-        video=video.Wishes(
-            video_files.Span(args.start, args.end), not args.no_audio, args.hold
-        ),
+        video=video.Wishes(span, not args.no_audio, args.hold),
         members=tuple(s.lower().lstrip(".") for s in args.allow_members or ()),
     )
 
@@ -351,51 +337,13 @@ def _people(args: argparse.Namespace, tools, jobs):
         chooser = people.keep(tools, people.reference(tools, args.keep))
     elif args.only:
         chooser = people.only(tools, people.reference(tools, args.only))
+    rule = "only" if args.only else "keep" if args.keep else "all"
     if not args.key_file or args.dry_run:
-        return files.People(chooser=chooser)
+        return files.People(chooser=chooser, rule=rule)
     if args.person_from:
-        return files.People(people.namer_by_name(args.person_from), chooser)
+        return files.People(people.namer_by_name(args.person_from), chooser, rule)
     path = args.gallery or args.key_file + ".gallery"
     namer = gallery.namer_by_likeness(
         tools, jobs, path, aligned=args.aligned, quiet=args.quiet
     )
-    return files.People(namer, chooser)
-
-
-def _summary(records: Sequence[dict]) -> str:
-    from id2face_jax.anonymize import report
-
-    totals = report.totals(records)
-    files, faces = (
-        ", ".join(f"{count} {state}" for state, count in totals[kind].items() if count)
-        for kind in ("files", "faces")
-    )
-    return f"{len(records)} files: {files}; faces: {faces or 'none'}"
-
-
-def _steadiness(record: dict) -> str:
-    flicker = record["flicker"]
-    return (
-        f"flicker of {record['input']} from frame to frame: embedding drift "
-        f"{flicker['drift']:.3f} (source {flicker['drift_source']:.3f}), warp error "
-        f"{flicker['warp']:.1f} grey levels (source {flicker['warp_source']:.1f})"
-    )
-
-
-def _tell(dataset, shard, summary: str) -> None:
-    print(_printable(summary))
-    if dataset.files:
-        told = f"labels: {dataset.kind}, {len(dataset.files)} files"
-        if shard:
-            told += ", which a run without --shard writes once all parts are done"
-        print(told)
-    if dataset.left_out:
-        few = ", ".join(dataset.left_out[:3])
-        num = len(dataset.left_out)
-        print(_printable(f"left out, as they are no known labels: {num} files ({few})"))
-
-
-def _printable(text: str) -> str:
-    # Names of files may be no UTF-8, or more than the terminal can show.
-    encoding = sys.stdout.encoding or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return files.People(namer, chooser, rule)

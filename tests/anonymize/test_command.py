@@ -47,8 +47,12 @@ def test_flicker_of_a_video_is_told(loaded, tmp_path, capsys):
     assert cli.main(["anonymize", str(clip), "-o", "out"]) == 0
     shown = capsys.readouterr().out
     assert f"flicker of {clip} from frame to frame: embedding drift 0.0" in shown
-    assert cli.main(["anonymize", str(clip), "-o", "out", "--quiet"]) == 0
-    assert capsys.readouterr().out == ""
+    again = ["anonymize", str(clip), "-o", "out", "--overwrite", "--hold", "0.5"]
+    assert cli.main([*again, "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    (run,) = json.loads(pathlib.Path("out/report.json").read_text())["runs"].values()
+    assert run["settings"]["video"]["hold"] == 0.5
 
 
 def test_one_file_with_every_choice_of_faces(loaded):
@@ -132,6 +136,19 @@ def test_errors_are_exit_code_one(loaded, capsys, wrong, message):
     pathlib.Path("empty").mkdir()
     assert cli.main(wrong.split()) == 1
     assert message in capsys.readouterr().err
+
+
+def test_results_of_other_settings_stay_and_that_is_told(loaded, capsys):
+    """Who no longer wants to keep somebody must not take the old results for new."""
+    keep = ["anonymize", "photos", "-o", "out", "--keep", "photos/a.png"]
+    cli.main([*keep, "--on-no-face", "copy"])
+    assert "other settings" not in capsys.readouterr().err
+    assert cli.main(["anonymize", "photos", "-o", "out", "--quiet"]) == 0
+    told = capsys.readouterr().err
+    assert "4 files were done before with other settings" in told
+    assert cli.main(["anonymize", "photos", "-o", "out", "--overwrite"]) == 0
+    assert cli.main(["anonymize", "photos", "-o", "out"]) == 0
+    assert "other settings" not in capsys.readouterr().err
 
 
 def test_keep_and_only(loaded):
