@@ -140,6 +140,14 @@ def _model_flops(config, mesh, program: str, traced) -> int:
     return flops.count_flops(_trace(plain, mesh, program)[2].jaxpr.jaxpr)
 
 
+def flops_of_a_pair(config: ml_collections.ConfigDict) -> float:
+    """Model FLOPs that training spends on one pair; traced here, compiled nowhere."""
+    config = inputs.fit_config(config, num_chips=1, batch=1, fsdp=1)
+    config.train.remat = "none"
+    mesh = sharding.make_mesh(config, jax.devices()[:1])
+    return float(flops.count_flops(_trace(config, mesh, "step")[2].jaxpr.jaxpr))
+
+
 def _link_seconds(found, mesh, chip: chips.Chip) -> float:
     """Time of all collectives at full link speed, one after the other.
 
