@@ -8,6 +8,7 @@ import hashlib
 import io
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 import av
 import cv2
@@ -33,11 +34,10 @@ CLIP_RATE, CLIP_SECONDS, _CLIP_SIZE = 12, 3, 256
 _SOUND_RATE = 8000
 
 
-def copy_people(people: pathlib.Path, out: pathlib.Path, num: int) -> list[str]:
-    """Copies `num` photos to out/000.jpg, ...; returns whose they are, in that order.
+def photos_of(people: pathlib.Path) -> list[pathlib.Path]:
+    """The photos of a folder PERSON/PHOTO.jpg, in an order that nobody chose.
 
-    people: PERSON/PHOTO.jpg. One photo of each person before a second one of anybody,
-    by a hash of their paths: nobody chose them, and names stay behind.
+    By a hash of their paths; one of each person before a second one of anybody.
     """
     photos = [p for p in people.glob("*/*") if p.suffix.lower() in (".jpg", ".png")]
     photos.sort(key=lambda p: hashlib.sha256(bytes(p.relative_to(people))).digest())
@@ -46,13 +46,16 @@ def copy_people(people: pathlib.Path, out: pathlib.Path, num: int) -> list[str]:
     for photo in photos:
         number = rounds[photo.parent.name] = rounds.get(photo.parent.name, -1) + 1
         order.append((number, len(order), photo))
-    chosen = [photo for _, _, photo in sorted(order)[:num]]
-    if not chosen:
-        raise SystemExit(f"no photo in {people}; give a folder PERSON/PHOTO.jpg")
+    if len(rounds) < 2:
+        raise SystemExit(f"{len(rounds)} people in {people}; give PERSON/PHOTO.jpg")
+    return [photo for _, _, photo in sorted(order)]
+
+
+def copy(photos: Sequence[pathlib.Path], out: pathlib.Path) -> None:
+    """Copies photos to out/000.jpg, ...: their names stay behind."""
     out.mkdir(parents=True)
-    for index, photo in enumerate(chosen):
+    for index, photo in enumerate(photos):
         shutil.copyfile(photo, out / f"{index:03d}{photo.suffix.lower()}")
-    return [photo.parent.name for photo in chosen]
 
 
 def write_odd(out: pathlib.Path, touching: np.ndarray) -> None:
@@ -72,7 +75,8 @@ def write_odd(out: pathlib.Path, touching: np.ndarray) -> None:
         "animated.gif": _encoded(
             face.convert("P"), "GIF", save_all=True, append_images=[face.rotate(5)]
         ),
-        "no-face.png": _png(skimage.data.coffee()[..., ::-1]),
+        "no-face.png": _png(skimage.data.brick()),
+        "spoon.png": _png(skimage.data.coffee()[..., ::-1]),
         "touching.png": _png(touching[..., ::-1]),
         "tiny.png": _png(_tiny()[..., ::-1]),
     }
@@ -107,8 +111,8 @@ def _png(bgr: np.ndarray) -> bytes:
 
 
 def _tiny() -> np.ndarray:
-    """A face of 14 pixels before a still life."""
-    picture = cv2.resize(skimage.data.coffee(), (450, 300))
+    """A face of 14 pixels."""
+    picture = cv2.resize(skimage.data.rocket(), (450, 300))
     small = cv2.resize(_PORTRAIT, (80, 80), interpolation=cv2.INTER_AREA)
     picture[200:280, 350:430] = small
     return picture

@@ -4,7 +4,7 @@
     --detector yunet.onnx [--num 200] [--batch-sizes 1 4 16] [--work runs/evidence]
     [--out docs/anonymizing]
 
-PEOPLE is a folder PERSON/PHOTO.jpg. Judges and detector look at the results and had no
+PEOPLE is a folder PERSON/PHOTO.jpg of people whom the model was not trained on. Judges and detector look at the results and had no
 part in making them. Photos stay in --work; what goes to --out holds counts alone.
 """
 
@@ -29,6 +29,7 @@ import tables
 import video_evidence
 
 BIN = pathlib.Path(sys.executable).parent
+CALIBRATION = 300  # photos on which judges are calibrated, each of another person
 FEW = 20  # photos of the small run, which also give the speed by batch size
 
 
@@ -80,14 +81,16 @@ def prepare(args: argparse.Namespace) -> Work:
     if args.work.exists():
         shutil.rmtree(args.work)
     folder = args.work / "input"
-    people = corpus.copy_people(args.people, folder / "people", args.num)
+    photos = corpus.photos_of(args.people)
+    corpus.copy(photos[: args.num], folder / "people")
+    people = [photo.parent.name for photo in photos[: args.num]]
     work = Work(args.work, people, looking.Detector(args.detector))
-    pictures = [looking.pixels(path) for path in work.sources]
-    faces = [(image, work.detector(image)) for image in pictures]
+    faces = [(p, work.detector(p)) for p in map(looking.pixels, work.sources)]
     pair = [(image, found[0][0]) for image, found in faces if len(found) == 1][:2]
     corpus.write_odd(folder / "odd", corpus.join(*pair[0], *pair[1]))
+    known = photos[:CALIBRATION]
     work.judges = [
-        looking.calibrated(path, pictures, people, work.detector) for path in args.judge
+        looking.calibrated(path, known, work.detector) for path in args.judge
     ]
     del work.sources  # there are more by now
     return work

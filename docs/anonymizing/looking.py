@@ -68,18 +68,16 @@ class Judge:
 
 
 def calibrated(
-    path: pathlib.Path,
-    pictures: Sequence[np.ndarray],
-    people: Sequence[str],
-    detector: Detector,
+    path: pathlib.Path, photos: Sequence[pathlib.Path], detector: Detector
 ) -> Judge:
-    """The judge, with its threshold measured on the originals of these people."""
+    """The judge, with its threshold measured on PERSON/PHOTO.jpg as they are."""
     recognizer = OnnxRecognizer(path)
     vectors, owners = [], []
-    for image, person in zip(pictures, people, strict=True):
+    for photo in photos:
+        image = pixels(photo)
         for _, points in detector(image)[:1]:
             vectors.append(recognizer([image], points[None])[0])
-            owners.append(person)
+            owners.append(photo.parent.name)
     cosines = np.stack(vectors) @ np.stack(vectors).T
     strangers = np.triu(np.array(owners)[:, None] != np.array(owners)[None])
     pairs = cosines[strangers]
