@@ -4,8 +4,9 @@
     --detector yunet.onnx [--num 200] [--batch-sizes 1 4 16] [--work runs/evidence]
     [--out docs/anonymizing]
 
-PEOPLE is a folder PERSON/PHOTO.jpg of people whom the model was not trained on. Judges and detector look at the results and had no
-part in making them. Photos stay in --work; what goes to --out holds counts alone.
+PEOPLE is a folder PERSON/PHOTO.jpg of people whom the model was not trained on. Judges
+and detector look at the results and had no part in making them. Photos stay in --work;
+what goes to --out holds counts alone.
 """
 
 import argparse
