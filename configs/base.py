@@ -107,7 +107,7 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # A frozen recogniser judges every n-th photo; 0 = none. Each second one of those is
     # recomposed with a sampled identity. It costs a decoder and a recogniser pass each.
-    loss.judge_every = 8
+    loss.judge_every = 16
     loss.judge_t_min = 0.6  # smallest t of those photos
     loss.judged_identity = 0.15
     loss.judged_source = 0.1
@@ -115,7 +115,8 @@ def _loss() -> ml_collections.ConfigDict:
     # Its own loss; nothing else feels it. Small, lest it fill the step's clipped norm:
     # Adam divides by its size anyway.
     loss.critic = 0.1
-    loss.realism = 0.01  # against what it sees; a UNet gradient like recomposition's
+    # Against what it sees: at 0.01 the UNet's gradient is as large as recomposition's.
+    loss.realism = 0.03
     return loss
 
 
