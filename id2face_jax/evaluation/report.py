@@ -17,7 +17,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 66em; margin: 2em auto;
   padding: 0 1em; color: #222; }
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.2em; }
 img { max-width: 100%; display: block; margin: .6em 0; }
-table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; }
+table { border-collapse: collapse; font-size: 12px; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #ddd; padding: .3em .5em; text-align: right;
   vertical-align: top; } td { white-space: nowrap; } small { color: #666; }
 th:first-child, td:first-child { text-align: left; }
