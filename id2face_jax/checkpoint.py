@@ -31,9 +31,8 @@ CONFIG, WEIGHTS = "config.json", "weights"
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
 
-# A warm start must agree on the first of these and a resumed run on the second: they
-# decide which parameters there are and what they mean. An autoencoder must agree on its
-# group with the run that uses it.
+# What a warm start and a resumed run must agree on: which parameters there are and what
+# they mean; of an autoencoder, its group.
 MODEL_FIELDS = ("task", "data.image_size", "autoencoder", "model")
 _RUN_FIELDS = (*MODEL_FIELDS, "loss.critic_dim")
 AUTOENCODER_FIELDS = ("autoencoder",)
@@ -196,9 +195,8 @@ class Checkpointer:
         step = self.latest_step()
         where = f"{self._manager.directory}/{step}"
         saved = self._read(step, config=ocp.args.JsonRestore())
-        check_same_fields(
-            from_json(json.dumps(saved.config)), config, _RUN_FIELDS, where
-        )
+        saved = from_json(json.dumps(saved.config))
+        check_same_fields(saved, config, _RUN_FIELDS, where)
         restored = self._read_state(step, abstract_state)
         iterator.set_state(restored.data)
         return restored.state
