@@ -4,7 +4,8 @@ Owns what one step computes for the autoencoder and for ID2Face. No mesh words, 
 files: arrays are global, so a mean is a mean over all devices. All randomness of a
 step comes from (config.seed, state.step) and is drawn for the whole batch at once,
 before it is cut into micro-batches: sharding changes no number but by rounding, and
-accumulation none but terms that are no mean over rows (free bits, means over pairs).
+accumulation none but terms that are no mean over rows (free bits, means over pairs,
+the scale of what the critic sees).
 """
 
 import dataclasses
