@@ -45,7 +45,7 @@ def ratio(seconds: dict[str, list[float]]) -> dict:
     return times | {"ratio": times["torch"]["median"] / times["ours"]["median"]}
 
 
-def check_same(what: str, ours: float, theirs: float) -> None:
+def check_same(what: str, ours: int, theirs: int) -> None:
     """Raises ValueError if two counts differ by more than SAME_WORK."""
     if abs(ours / theirs - 1) > SAME_WORK:
         raise ValueError(
