@@ -17,6 +17,8 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
+from id2face_jax.evaluation.tables import grid
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SPLIT = "validation"
@@ -87,27 +89,23 @@ def to_markdown(found: dict[int, dict], data: dict) -> str:
     """The table, and the least number of steps at which nothing is worse."""
     names = list(found[max(found)])
     worse = verdicts(found)
-    lines = [
-        f"{data['num_photos']} photos of {data['num_people']} people of the split "
-        f"`{SPLIT}`; 95 % intervals over people.",
-        "",
-        "| steps | " + " | ".join(names) + " | worse than with the most |",
-        "|---" * (len(names) + 2) + "|",
-    ]
+    lines = []
     for steps, values in sorted(found.items()):
         cells = [_cell(*values[name]) for name in names]
-        told = ", ".join(worse[steps]) or "nothing"
-        lines.append(f"| {steps} | " + " | ".join(cells) + f" | {told} |")
+        lines.append([str(steps), *cells, ", ".join(worse[steps]) or "nothing"])
     enough = min(steps for steps, names in worse.items() if not names)
-    verdict = "met" if enough <= 12 else "**missed**"
-    lines += [
-        "",
-        "| figure | must | measured | verdict |",
-        "|---|---|---|---|",
-        f"| steps needed for figures within 5 % of {max(found)} DDIM steps, or within "
-        f"their 95 % interval | <= 12 | {enough} | {verdict} |",
-    ]
-    return "\n".join(lines) + "\n"
+    figure = (
+        f"steps needed for figures within 5 % of {max(found)} DDIM steps, or within "
+        "their 95 % interval"
+    )
+    bar = [figure, "<= 12", str(enough), "met" if enough <= 12 else "**missed**"]
+    parts = (
+        f"{data['num_photos']} photos of {data['num_people']} people of the split "
+        f"`{SPLIT}`; 95 % intervals over people.",
+        grid(["steps", *names, "worse than with the most"], lines),
+        grid(["figure", "must", "measured", "verdict"], [bar]),
+    )
+    return "\n\n".join(parts) + "\n"
 
 
 def _cell(value: float, interval) -> str:

@@ -14,7 +14,7 @@ class Bar:
 
     Attributes:
       figure, unit: for people.
-      least, most: the range that meets it; None is open.
+      least, most: what meets it; one of them is None.
       read: result -> value; None or a missing part means that it was not measured.
     """
 
@@ -26,10 +26,8 @@ class Bar:
 
     @property
     def must(self) -> str:
-        """The range in words."""
+        """The limit in words."""
         sign, limit = ("<=", self.most) if self.least is None else (">=", self.least)
-        if self.least is not None and self.most is not None:
-            return f"{self.least:g} to {self.most:g} {self.unit}"
         return f"{sign} {limit:g} {self.unit}"
 
     def verdict(self, result: dict) -> dict:
@@ -40,9 +38,7 @@ class Bar:
             value = None
         met = None
         if value is not None:
-            met = (self.least is None or value >= self.least) and (
-                self.most is None or value <= self.most
-            )
+            met = value <= self.most if self.least is None else value >= self.least
         return {
             "figure": self.figure,
             "must": self.must,

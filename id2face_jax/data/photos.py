@@ -182,16 +182,21 @@ def _item_reader(source, index: int) -> Callable[[], np.ndarray]:
     return read
 
 
-def read_splits(path: pathlib.Path) -> dict[str, str]:
-    """person -> split from a CSV with the columns `person` and `split`."""
+def _read_columns(path: pathlib.Path, key: str, value: str) -> dict[str, str]:
+    """Two columns of a CSV as a dict. Raises ValueError if it lacks one of them."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
-        if not {"person", "split"} <= set(rows.fieldnames or ()):
+        if not {key, value} <= set(rows.fieldnames or ()):
             raise ValueError(
                 f"{path} has the columns {rows.fieldnames}; expected a header line "
-                "with `person` and `split`"
+                f"with `{key}` and `{value}`"
             )
-        splits = {row["person"]: row["split"] for row in rows}
+        return {row[key]: row[value] for row in rows}
+
+
+def read_splits(path: pathlib.Path) -> dict[str, str]:
+    """person -> split from a CSV with the columns `person` and `split`."""
+    splits = _read_columns(path, "person", "split")
     unknown = set(splits.values()) - set(SPLITS)
     if unknown:
         raise ValueError(
@@ -210,14 +215,7 @@ def join_people(photos: Sequence[Photo], path: pathlib.Path) -> list[Photo]:
     Raises:
       ValueError: other columns, or no photo of ours in the table.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if not {"photo", "person"} <= set(rows.fieldnames or ()):
-            raise ValueError(
-                f"{path} has the columns {rows.fieldnames}; expected a header line "
-                "with `photo` and `person`"
-            )
-        people = {row["photo"]: row["person"] for row in rows}
+    people = _read_columns(path, "photo", "person")
     names = [photo.name.rpartition("/")[2] for photo in photos]
     if not people.keys() & set(names):
         raise ValueError(
