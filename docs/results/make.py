@@ -226,7 +226,7 @@ def draw_leak(generator: methods.Generator, path: str, recognizers: list[str]) -
         axes.axvline(0.0, color="black", linestyle=":")
         axes.set_yticks(range(len(READ)), READ.values())
         axes.invert_yaxis()
-        axes.set_xlabel("cosine of what a probe reads, over strangers'")
+        axes.set_xlabel("what it reads: cosine, over strangers'")
         axes.set_title(f"judged by {name}", fontsize=10)
     figure.savefig(HERE / "leak.png", dpi=110)
     return {"num_photos": len(faces), "num_people": len(faces.names), "leaks": leaks}
