@@ -6,10 +6,11 @@ which identity to ask for, and whether the answer hides the source, to `anonymiz
 """
 
 import dataclasses
-import functools
 import hashlib
 import os
 import pathlib
+import threading
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt32
 
 from id2face_jax import checkpoint, generate
+from id2face_jax.anonymize import stored
 from id2face_jax.anonymize.cores import over_cores
 
 # Batch sizes that are compiled; others are padded up to one of them or cut into some.
@@ -120,11 +122,9 @@ class DiffusionGenerator:
         self.fingerprint = _fingerprint(config, weights)
         self._max_batch = max_batch or default_batch()
         self._weights = jax.device_put(weights)
-        self._run = jax.jit(
-            functools.partial(
-                generate.generate, config, mode="embedding", num_steps=self.num_steps
-            )
-        )
+        self._config = config
+        self._lock = threading.Lock()
+        self._programs: dict[int, Callable] = {}
 
     @classmethod
     def from_export(cls, path: str | os.PathLike | None = None, **options):
@@ -147,19 +147,37 @@ class DiffusionGenerator:
         return np.concatenate(list(crops))[: len(requests)]
 
     def _generate(self, requests: Requests, rows: np.ndarray) -> np.ndarray:
-        faces = generate.Faces(
+        arguments = (
+            self._weights,
             jnp.asarray(requests.crops[rows]),
             jnp.asarray(requests.masks[rows], jnp.float32),
             jnp.asarray(requests.embeddings[rows], jnp.float32),
+            jnp.asarray(requests.seeds[rows], jnp.uint32),
+            jnp.asarray(requests.angles[rows], jnp.float32),
+            jnp.asarray(requests.latents[rows], jnp.float32),
         )
-        crops = self._run(
-            self._weights,
-            faces,
-            requests.seeds[rows],
-            angle=requests.angles[rows].astype(np.float32),
-            latents=requests.latents[rows].astype(np.float32),
-        )
+        with self._lock:  # threads that start together would all trace
+            if len(rows) not in self._programs:
+                name = f"generate {checkpoint.to_json(self._config)} {self.num_steps}"
+                self._programs[len(rows)] = stored.program(
+                    self._sample, arguments, name
+                )
+        crops = self._programs[len(rows)](*arguments)
         return np.asarray(jax.device_get(crops))
+
+    def _sample(
+        self, weights, crops, masks, embeddings, seeds, angles, latents
+    ) -> UInt8[jax.Array, "n s s 3"]:
+        return generate.generate(
+            self._config,
+            weights,
+            generate.Faces(crops, masks, embeddings),
+            seeds,
+            mode="embedding",
+            num_steps=self.num_steps,
+            angle=angles,
+            latents=latents,
+        )
 
 
 def _fingerprint(config: ml_collections.FrozenConfigDict, weights: dict) -> str:
