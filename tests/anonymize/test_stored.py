@@ -1,4 +1,4 @@
-"""Programs kept on disk: traced once, never found for another code, never trusted cut."""
+"""Programs kept on disk: traced once, not found for other code, not trusted if cut."""
 
 import jax
 import jax.numpy as jnp
