@@ -3,8 +3,9 @@
 For each picture: find the faces; up to `max_attempts` times generate those that are
 not hidden yet (of a batch of pictures at once), paste, and verify every face after the
 paste; blur what will not be hidden; search the whole picture again, and treat a face
-that was missed like any other. Doubt falls on the side of hiding: a picture in which a
-face could not be hidden is refused, not returned. The steps are in `rounds`.
+that was missed like any other; blur what may be one. Doubt falls on the side of hiding:
+a picture in which a face could not be hidden is refused, not returned. The steps are in
+`rounds`.
 
 >>> import skimage.data
 >>> anonymizer = Anonymizer.from_pretrained()
@@ -28,7 +29,7 @@ from id2face_jax.anonymize.cores import over_cores
 from id2face_jax.anonymize.generator import DiffusionGenerator, Generator
 from id2face_jax.anonymize.settings import Settings
 from id2face_jax.anonymize.subject import Face, Picture
-from id2face_jax.faces.detect import CenterFaceDetector
+from id2face_jax.faces.detect import CenterFaceDetector, Detection
 from id2face_jax.faces.embed import Recognizer, make_recognizer
 
 # A picture: RGB pixels (h, w, 3) uint8, a PIL image, or a file.
@@ -47,16 +48,18 @@ class Result:
         is the picture as it came.
       state: "anonymized", "no_face", "fallback" (a face is blurred) or "refused".
       faces: largest first.
+      covered: what may be a face and is blurred, whatever the state.
     """
 
     image: UInt8[np.ndarray, "h w 3"] | None
     state: str
     faces: tuple[Face, ...]
+    covered: tuple[Detection, ...] = ()
 
     @property
     def report(self) -> dict:
         """State and faces as in report.json."""
-        return report.picture_record(self.state, self.faces)
+        return report.picture_record(self.state, self.faces, self.covered)
 
 
 class Anonymizer:
@@ -176,6 +179,7 @@ class Anonymizer:
         ):
             _choose(picture, namer, chooser)
         rounds.finish(self.tools, work)
+        rounds.cover_doubtful(self.tools, work)
         return [_result(picture) for picture in work]
 
 
@@ -205,4 +209,4 @@ def _choose(picture: Picture, namer: Namer | None, chooser: Chooser | None) -> N
 def _result(picture: Picture) -> Result:
     state = picture.state
     image = None if state == "refused" else picture.canvas.current
-    return Result(image, state, tuple(picture.faces))
+    return Result(image, state, tuple(picture.faces), tuple(picture.covered))

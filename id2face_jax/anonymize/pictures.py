@@ -104,6 +104,7 @@ def blank_record() -> dict:
         "state": "refused",
         "message": "",
         "faces": [],
+        "covered": [],
         "output_sha256": None,
         "seconds": 0.0,
     }
@@ -210,6 +211,9 @@ def _finish(anonymizer, item, photo, result, record, choices) -> bytes | None:
         raise ValueError(f"{num} of {len(faces)} faces could not be hidden")
     if is_without_result(record, choices):
         return None
+    if result.covered:
+        num = len(result.covered)
+        record["message"] = f"blurred {num} more that may be faces"
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
     pixels = preview.draw(result) if choices.dry_run else result.image

@@ -15,6 +15,7 @@ from scipy import special
 import id2face_jax
 from id2face_jax.anonymize.rounds import Tools
 from id2face_jax.anonymize.subject import FACE_STATES, STATES, Face
+from id2face_jax.faces.detect import Detection
 
 SCHEMA = "id2face-report-1"
 _PACKAGES = ("jax", "flax", "numpy", "onnxruntime", "opencv-python", "pillow")
@@ -23,8 +24,7 @@ _PACKAGES = ("jax", "flax", "numpy", "onnxruntime", "opencv-python", "pillow")
 def face_record(face: Face) -> dict:
     """A face of report.json; docs/anonymizing.md explains the fields."""
     return {
-        "box": [round(float(value), 1) for value in face.detection.box],
-        "score": round(face.detection.score, 4),
+        **_place(face.detection),
         "state": face.state,
         "cosine": _rounded(face.cosine),
         "threshold": _rounded(face.threshold),
@@ -49,9 +49,22 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or value != value else round(float(value), 4)
 
 
-def picture_record(state: str, faces: Sequence[Face]) -> dict:
-    """State and faces of a picture."""
-    return {"state": state, "faces": [face_record(face) for face in faces]}
+def _place(detection: Detection) -> dict:
+    return {
+        "box": [round(float(value), 1) for value in detection.box],
+        "score": round(detection.score, 4),
+    }
+
+
+def picture_record(
+    state: str, faces: Sequence[Face], covered: Sequence[Detection] = ()
+) -> dict:
+    """State and faces of a picture, and the places where one may be."""
+    return {
+        "state": state,
+        "faces": [face_record(face) for face in faces],
+        "covered": [_place(detection) for detection in covered],
+    }
 
 
 def run_record(tools: Tools, **choices) -> dict:

@@ -1,9 +1,10 @@
 """The steps that take pictures in work to their end, in the order they are called.
 
 `open_picture` and `prepare` find and describe the faces; `change` generates, pastes
-and verifies round after round, and hides what will not pass; `missed` searches the
-result for faces that nobody has changed. Owns the decisions: who is generated again,
-with what, and when it is enough. Leaves pixels to `canvas`, checks to `verify`.
+and verifies round after round, and hides what will not pass; `add_missed` searches the
+result for faces that nobody has changed; `cover_doubtful` blurs what may be one. Owns
+the decisions: who is generated again, with what, and when it is enough. Leaves pixels
+to `canvas`, checks to `verify`.
 """
 
 import dataclasses
@@ -284,3 +285,24 @@ def _missed(tools: Tools, picture: Picture) -> list[Detection]:
 
 def _is_among(detection: Detection, others: Sequence[Detection]) -> bool:
     return any(finding.is_same_face(detection.box, other.box) for other in others)
+
+
+def cover_doubtful(tools: Tools, pictures: Sequence[Picture]) -> None:
+    """Blurs where a face may be that the detector is not sure of.
+
+    No identity is painted there: most often it is a face cut by the border or far
+    behind, and sometimes a hand. Faces that are changed or kept stay as they are.
+    """
+
+    def cover(picture: Picture) -> None:
+        known = [face.detection for face in picture.faces]
+        canvas, settings = picture.canvas, tools.settings
+        picture.covered = finding.doubtful(
+            tools.detector, canvas.original, settings.det_threshold, known
+        )
+        for detection in picture.covered:
+            canvas.cover(detection.box, settings.mask_scale)
+
+    changed = [p for p in pictures if p.state in ("anonymized", "fallback")]
+    with stages.stage("detect"):
+        over_cores(cover, changed)

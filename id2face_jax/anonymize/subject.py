@@ -67,10 +67,14 @@ class Face:
 
 @dataclasses.dataclass
 class Picture:
-    """A picture in work; its faces are largest first, and last those first missed."""
+    """A picture in work; its faces are largest first, and last those first missed.
+
+    covered: where a face may be that is none of `faces`; blurred.
+    """
 
     canvas: Canvas
     faces: list[Face]
+    covered: list[Detection] = dataclasses.field(default_factory=list)
 
     def in_work(self) -> list[int]:
         """Indices of the faces that have no state yet."""

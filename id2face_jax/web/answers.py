@@ -63,9 +63,12 @@ def answer(
     picture = b""
     if result.state in ("anonymized", "fallback"):
         picture = images.encode(photo, result.image, suffix, "strip")
+    headline = _HEADLINES[result.state]
+    if picture and result.covered:
+        headline += f" Blurred, in case they are faces: {len(result.covered)} more."
     about = {
         "state": result.state,
-        "headline": _HEADLINES[result.state],
+        "headline": headline,
         "faces": _faces(result, photo.pixels.shape),
         "type": {".jpg": "image/jpeg", ".png": "image/png"}[suffix],
         "report": {**report.run_record(anonymizer.tools), **result.report},

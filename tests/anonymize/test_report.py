@@ -26,6 +26,7 @@ FILE_FIELDS = {
     "state": str,
     "message": str,
     "faces": list,
+    "covered": list,
     "output_sha256": str,
     "seconds": float,
     "run": str,
