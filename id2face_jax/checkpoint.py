@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import time
 
-import grain
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -24,7 +23,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
-from id2face_jax.state import TrainState
+from id2face_jax.state import Position, TrainState
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
 CONFIG, WEIGHTS = "config.json", "weights"
@@ -154,7 +153,7 @@ class Checkpointer:
         self,
         step: int,
         state: TrainState,
-        iterator: grain.DatasetIterator,
+        iterator: Position,
         config: ml_collections.ConfigDict,
     ) -> None:
         """Saves; does nothing if `step` is there already.
@@ -177,7 +176,7 @@ class Checkpointer:
     def restore(
         self,
         abstract_state: TrainState,
-        iterator: grain.DatasetIterator,
+        iterator: Position,
         config: ml_collections.ConfigDict,
     ) -> TrainState:
         """The newest state, laid out as `abstract_state`; moves `iterator` in place.

@@ -1,9 +1,17 @@
 """The training state: everything a checkpoint must hold, as one pytree of arrays."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import optax
 from flax import struct
+
+
+@runtime_checkable
+class Position(Protocol):
+    """A place in the data: grain's iterator, whose import would slow every reader."""
+
+    def get_state(self) -> dict: ...
+
+    def set_state(self, state: dict) -> None: ...
 
 
 @struct.dataclass
@@ -18,8 +26,10 @@ class TrainState:
       frozen: parameters that are used and never updated ({} where there are none).
     """
 
-    step: Any  # as all fields, also of shapes, shardings or numpy
-    params: optax.Params
-    ema: optax.Params
-    opt_state: optax.OptState
-    frozen: optax.Params
+    # All fields, also of shapes, shardings or numpy; optax's names for them are `Any`
+    # too, and its import would slow every reader of weights.
+    step: Any
+    params: Any
+    ema: Any
+    opt_state: Any
+    frozen: Any

@@ -9,7 +9,11 @@ def page(content: Mapping) -> str:
         f"{j['name']}: cosine {j['threshold']} ({j['pairs']:,} pairs of strangers)"
         for j in content["judges"]
     )
-    few, many = content["small"], content["id2face"]
+    many = content["id2face"]
+    memory = ", ".join(
+        f"{row['peak_mb']:,} MB with {num} photos"
+        for num, row in content["memory"].items()
+    )
     parts = [
         "# What it does to real photos",
         f"{content['photos']} photos of {content['people']} people whom the model was "
@@ -22,16 +26,17 @@ def page(content: Mapping) -> str:
         _side_by_side(content),
         f"Files of id2face by state: {_counts(many['states'])}. Faces: "
         f"{_counts(many['face_states'])}. Attempts a face took: "
-        f"{_counts(many['attempts'])}.",
+        f"{_counts(many['attempts'])}. Places that may be faces, blurred beside these: "
+        f"{many['covered']}.",
         "## Odd files",
         _odd(content),
         f"deface over the folder of odd files ends at the first that it cannot read "
         f"(exit code {content['deface']['odd_folder_code']}), so each had a run of its "
         "own.",
         "## Speed and memory",
-        _speed(few["speed"]),
-        f"Peak memory: {few['peak_mb']:,} MB with {few['photos']} photos, "
-        f"{many['peak_mb']:,} MB with {many['files']} files.",
+        _speed(content["speed"]),
+        f"Peak memory: {memory}; {many['peak_mb']:,} MB with all {many['files']} "
+        "files, among them large ones.",
         "## A video",
         _video(content["video"]),
     ]

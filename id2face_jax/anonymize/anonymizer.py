@@ -29,6 +29,7 @@ from id2face_jax.anonymize.cores import over_cores
 from id2face_jax.anonymize.generator import DiffusionGenerator, Generator
 from id2face_jax.anonymize.settings import Settings
 from id2face_jax.anonymize.subject import Face, Picture
+from id2face_jax.faces.cut import CutFaceDetector
 from id2face_jax.faces.detect import CenterFaceDetector, Detection
 from id2face_jax.faces.embed import Recognizer, make_recognizer
 
@@ -45,10 +46,10 @@ class Result:
 
     Attributes:
       image: anonymized; None if the picture was refused. Where state is "no_face" it
-        is the picture as it came.
+        is the picture as it came, but for `covered`.
       state: "anonymized", "no_face", "fallback" (a face is blurred) or "refused".
       faces: largest first.
-      covered: what may be a face and is blurred, whatever the state.
+      covered: what may be a face and is blurred, whatever the state says.
     """
 
     image: UInt8[np.ndarray, "h w 3"] | None
@@ -74,6 +75,7 @@ class Anonymizer:
         recognizers: Sequence[Recognizer],
         detector: finding.Detector,
         settings: Settings | None = None,
+        second: Callable[[np.ndarray], list[Detection]] | None = None,
     ):
         """Args:
 
@@ -81,6 +83,7 @@ class Anonymizer:
         recognizers: the first one's embeddings condition the generator; all verify.
         detector: finds faces, `detector(image, threshold)`.
         settings: None is the default.
+        second: finds places that may show a face, `second(image)`, to be blurred.
         """
         if recognizers[0].dim != generator.embedding_dim:
             raise ValueError(
@@ -89,7 +92,7 @@ class Anonymizer:
                 "recogniser that made the model's records"
             )
         self.tools = rounds.Tools(
-            generator, tuple(recognizers), detector, settings or Settings()
+            generator, tuple(recognizers), detector, settings or Settings(), second
         )
 
     @classmethod
@@ -118,7 +121,8 @@ class Anonymizer:
         )
         names = [recognizer] if verifier is None else [recognizer, str(verifier)]
         recognizers = [make_recognizer(name) for name in names]
-        return cls(generator, recognizers, CenterFaceDetector(), settings)
+        detectors = CenterFaceDetector(), CutFaceDetector()
+        return cls(generator, recognizers, detectors[0], settings, detectors[1])
 
     def with_settings(self, **changes) -> "Anonymizer":
         """The same loaded models under other settings: `with_settings(seed=1)`.
@@ -127,7 +131,8 @@ class Anonymizer:
         """
         tools = self.tools
         settings = dataclasses.replace(tools.settings, **changes)
-        return Anonymizer(tools.generator, tools.recognizers, tools.detector, settings)
+        models = tools.generator, tools.recognizers, tools.detector
+        return Anonymizer(*models, settings, tools.second)
 
     def __call__(
         self,

@@ -59,6 +59,7 @@ def doubtful(
     image: UInt8[np.ndarray, "h w 3"],
     threshold: float,
     known: Sequence[Detection],
+    second: Callable[[np.ndarray], list[Detection]] | None = None,
 ) -> list[Detection]:
     """Where a face may be that is none of the known ones, largest first.
 
@@ -66,10 +67,21 @@ def doubtful(
     border cuts, or others hide, score low. Of 34 faces that the threshold 0.2 missed in
     4,449 photos of LFW's training people (of 5,483 that another detector was sure of;
     some of them hands), this finds 29.
+
+    second: another detector, and all that it finds.
     """
     sensitive = threshold * _SENSITIVE
     looks = [look(detector, image, sensitive), _scaled(detector, image, 0.5, sensitive)]
-    return [face for face in _merge(looks) if not _is_part(face, known)]
+    if second is not None:
+        looks.append(second(image))
+    return not_known(_merge(looks), known)
+
+
+def not_known(
+    found: Sequence[Detection], known: Sequence[Detection]
+) -> list[Detection]:
+    """Those found that are neither one of the known faces nor part of one."""
+    return [face for face in found if not _is_part(face, known)]
 
 
 def _is_part(face: Detection, known: Sequence[Detection]) -> bool:

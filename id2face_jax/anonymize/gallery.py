@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tqdm
 from jaxtyping import Float
-from scipy.cluster import hierarchy
 
 from id2face_jax.anonymize import images, keys, ledger, rounds
 from id2face_jax.anonymize.anonymizer import Namer
@@ -82,6 +81,9 @@ def groups(
         )
     if len(embeddings) < 2:
         return [[i] for i in range(len(embeddings))]
+    # Here, and not above: photos without a key would wait for its import.
+    from scipy.cluster import hierarchy
+
     tree = hierarchy.linkage(np.stack(embeddings), "average", metric="cosine")
     labels = hierarchy.fcluster(tree, 1 - threshold, "distance")
     members: dict[int, list[int]] = {}

@@ -10,8 +10,6 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 
-from scipy import special
-
 import id2face_jax
 from id2face_jax.anonymize.rounds import Tools
 from id2face_jax.anonymize.subject import FACE_STATES, STATES, Face
@@ -131,10 +129,16 @@ def _share(count: int, num: int) -> dict:
     """A share with its 95 % interval (Clopper and Pearson)."""
     if num == 0:
         return {"count": 0, "num": 0, "share": None, "low": None, "high": None}
-    # Quantiles of beta distributions; scipy.stats has them too, and takes a second of
-    # every start to import.
-    low = special.betaincinv(count, num - count + 1, 0.025) if count else 0.0
-    high = special.betaincinv(count + 1, num - count, 0.975) if count < num else 1.0
+    if count in (0, num):
+        # None or all: a root, and no run has to wait for scipy's import.
+        end = 0.025 ** (1 / num)
+        low, high = (0.0, 1 - end) if count == 0 else (end, 1.0)
+    else:
+        from scipy import special
+
+        # Quantiles of beta distributions.
+        low = special.betaincinv(count, num - count + 1, 0.025)
+        high = special.betaincinv(count + 1, num - count, 0.975)
     values = {"share": count / num, "low": low, "high": high}
     rounded = {name: round(float(value), 4) for name, value in values.items()}
     return {"count": count, "num": num} | rounded

@@ -8,7 +8,7 @@ to `canvas`, checks to `verify`.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -29,12 +29,16 @@ _SWEEPS = 2  # searches of the finished picture for faces that were missed
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """The models and choices that every step needs; see `anonymizer.Anonymizer`."""
+    """The models and choices that every step needs; see `anonymizer.Anonymizer`.
+
+    second: finds places that may show a face, `second(image)`; None is no such search.
+    """
 
     generator: Generator
     recognizers: tuple[Recognizer, ...]
     detector: finding.Detector
     settings: Settings
+    second: Callable[[np.ndarray], list[Detection]] | None = None
 
 
 def open_picture(
@@ -291,18 +295,27 @@ def cover_doubtful(tools: Tools, pictures: Sequence[Picture]) -> None:
     """Blurs where a face may be that the detector is not sure of.
 
     No identity is painted there: most often it is a face cut by the border or far
-    behind, and sometimes a hand. Faces that are changed or kept stay as they are.
+    behind, and sometimes a hand. Faces that are changed stay as they are, and pictures
+    of which all faces are kept.
     """
 
     def cover(picture: Picture) -> None:
         known = [face.detection for face in picture.faces]
         canvas, settings = picture.canvas, tools.settings
         picture.covered = finding.doubtful(
-            tools.detector, canvas.original, settings.det_threshold, known
+            tools.detector,
+            canvas.original,
+            settings.det_threshold,
+            known,
+            tools.second,
         )
         for detection in picture.covered:
             canvas.cover(detection.box, settings.mask_scale)
 
-    changed = [p for p in pictures if p.state in ("anonymized", "fallback")]
+    todo = [
+        picture
+        for picture in pictures
+        if picture.state in ("anonymized", "fallback") or not picture.faces
+    ]
     with stages.stage("detect"):
-        over_cores(cover, changed)
+        over_cores(cover, todo)

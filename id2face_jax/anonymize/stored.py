@@ -16,6 +16,8 @@ from collections.abc import Callable
 import jax
 from jax import export
 
+from id2face_jax.compiling import inference_options
+
 PACKAGE = pathlib.Path(__file__).parents[1]
 _SUFFIX = ".traced"
 _DIGEST = hashlib.sha256
@@ -37,7 +39,7 @@ def program(function: Callable, arguments: tuple, name: str) -> Callable:
     if exported is None:
         exported = export.export(jax.jit(function))(*shapes)
         _write(path, bytes(exported.serialize()))
-    return jax.jit(exported.call)
+    return jax.jit(exported.call, compiler_options=inference_options())
 
 
 def _path(name: str, shapes: tuple) -> pathlib.Path | None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
 
 from id2face_jax.anonymize.finding import overlap
 from id2face_jax.faces.detect import Detection
@@ -169,5 +168,8 @@ def _between(rows, seen: list[int], values: np.ndarray) -> np.ndarray:
 
 def _smooth(values: np.ndarray, most: np.ndarray) -> np.ndarray:
     """Values averaged over time, none moved by more than `most`."""
+    # Here, and not above: photos need none of it, and it would slow every start.
+    from scipy import ndimage
+
     moved = ndimage.gaussian_filter1d(values, _SIGMA, axis=0, mode="nearest") - values
     return values + np.clip(moved, -most, most)

@@ -20,6 +20,7 @@ import numpy as np
 from id2face_jax import generate
 from id2face_jax.benchmark import sampler, timing, torch_side, training
 from id2face_jax.benchmark.sampler import Model
+from id2face_jax.compiling import inference_options
 from id2face_jax.convert import diffusers as convert
 from id2face_jax.models.sd_unet import StableUNet
 from id2face_jax.plan import flops
@@ -116,7 +117,7 @@ def compare_identical(
     """One pass of the same network, with the same weights, in both frameworks."""
     network = torch_side.stable_unet(shape)
     model, params = _ours(network, shape)
-    apply = jax.jit(model.apply)
+    apply = jax.jit(model.apply, compiler_options=inference_options())
     rows = []
     for batch in batches:
         inputs = _inputs(shape, batch)

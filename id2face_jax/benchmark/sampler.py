@@ -15,6 +15,7 @@ import numpy as np
 
 from id2face_jax import generate
 from id2face_jax.benchmark import timing
+from id2face_jax.compiling import inference_options
 from id2face_jax.faces import align
 from id2face_jax.faces.mask import face_mask
 from id2face_jax.plan import flops
@@ -65,7 +66,8 @@ def _function(model: Model, num_steps: int) -> Callable:
 
 def jitted(model: Model, num_steps: int) -> Callable:
     """(weights, faces, seeds) -> crops, not yet compiled."""
-    return jax.jit(_function(model, num_steps))
+    options = inference_options()
+    return jax.jit(_function(model, num_steps), compiler_options=options)
 
 
 def make_task(model: Model, batch: int, num_steps: int) -> Callable[[], None]:

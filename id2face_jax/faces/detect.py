@@ -95,7 +95,7 @@ class CenterFaceDetector:
                 float(scores[i]),
                 (points[i] + 0.5) * scale - 0.5,
             )
-            for i in _suppress(boxes, scores)
+            for i in suppress(boxes, scores)
         ]
 
     def _look_again(self, image, face: Detection) -> Detection:
@@ -169,7 +169,7 @@ def _decode(heat, scale, offset, points, threshold: float):
     )
 
 
-def _suppress(
+def suppress(
     boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, "n"]
 ) -> list[int]:
     """Indices of boxes that no better one overlaps (non-maximum suppression)."""

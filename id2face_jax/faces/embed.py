@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float, UInt8
 
+from id2face_jax.compiling import inference_options
 from id2face_jax.faces import align, pixels, whitening
 from id2face_jax.models import dlib_resnet
 
@@ -68,7 +69,8 @@ class DlibNetwork:
 
     def __init__(self):
         params = jax.tree.map(jnp.asarray, dlib_resnet.load_params())
-        self._embed = functools.partial(jax.jit(_embed_views), params)
+        embed = jax.jit(_embed_views, compiler_options=inference_options())
+        self._embed = functools.partial(embed, params)
 
     def __call__(
         self,

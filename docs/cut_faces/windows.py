@@ -1,0 +1,204 @@
+"""Photos of people, and windows of them whose borders cut faces."""
+
+import concurrent.futures
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import tqdm
+
+from id2face_jax.anonymize import images
+from id2face_jax.faces.detect import CenterFaceDetector
+
+SIZE, STRIDE = 96, 8  # of a window, of a cell; pixels
+SIDE = 160  # of the photos as they are kept
+SURE, DOUBTFUL = 0.5, 0.1  # scores: a face; what may be one, and is not learned from
+LEAST, MOST = 14.0, 64.0  # heights of whole faces in a window, pixels
+VISIBLE = (0.25, 0.8)  # shares of a cut face's width or height that are left
+HELD_OUT = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos:
+    """Photos (n, SIDE, SIDE, 3) uint8, and each one's boxes and scores (m, 5)."""
+
+    pixels: np.ndarray
+    boxes: list[np.ndarray]
+    held_out: np.ndarray
+
+    def where(self, rows: np.ndarray) -> "Photos":
+        boxes = [self.boxes[i] for i in np.flatnonzero(rows)]
+        return Photos(self.pixels[rows], boxes, self.held_out[rows])
+
+    @property
+    def training(self) -> "Photos":
+        return self.where(~self.held_out)
+
+    @property
+    def testing(self) -> "Photos":
+        return self.where(self.held_out)
+
+
+def find(people: pathlib.Path, work: pathlib.Path) -> Photos:
+    """The first photo of each person with what CenterFace says; kept in `work`."""
+    kept = work / "photos.npz"
+    if not kept.exists():
+        folders = sorted(path for path in people.iterdir() if path.is_dir())
+        detector = CenterFaceDetector()
+
+        def look(folder):
+            pixels = images.to_pixels(sorted(folder.iterdir())[0])
+            found = detector(pixels, DOUBTFUL)
+            scale = SIDE / max(pixels.shape[:2])
+            small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            rows = [[*(face.box * scale), face.score] for face in found]
+            return small, np.float32(rows).reshape(-1, 5)
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            found = list(tqdm.tqdm(pool.map(look, folders), total=len(folders)))
+        np.savez(
+            kept,
+            pixels=np.stack([small for small, _ in found]),
+            counts=[len(rows) for _, rows in found],
+            boxes=np.concatenate([rows for _, rows in found]),
+        )
+    saved = np.load(kept)
+    boxes = np.split(saved["boxes"], np.cumsum(saved["counts"])[:-1])
+    held_out = np.arange(len(boxes)) % HELD_OUT == 0
+    return Photos(saved["pixels"], boxes, held_out)
+
+
+def _collage(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Three by three photos, the middle one of them with a sure face, and all boxes."""
+    picture = np.zeros((3 * SIDE, 3 * SIDE, 3), np.uint8)
+    boxes = []
+    for place in range(9):
+        row = rng.integers(len(photos.boxes))
+        pixels, found = photos.pixels[row], photos.boxes[row].copy()
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+            found[:, [0, 2]] = SIDE - found[:, [2, 0]]
+        y, x = divmod(place, 3)
+        picture[y * SIDE : (y + 1) * SIDE, x * SIDE : (x + 1) * SIDE] = pixels
+        # What the photo's own border hides of a face is not in its box.
+        clipped = np.clip(found[:, :4], 0, SIDE)
+        boxes.append(
+            np.concatenate([clipped + np.tile([x, y], 2) * SIDE, found[:, 4:]], axis=1)
+        )
+    return picture, np.concatenate(boxes)
+
+
+def cut_window(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
+    """A window (SIZE, SIZE, 3) and its boxes, most often with a face at its border."""
+    picture, boxes = _collage(photos, rng)
+    middle = np.all((boxes[:, :2] >= SIDE) & (boxes[:, 2:4] <= 2 * SIDE), axis=1)
+    faces = boxes[middle & (boxes[:, 4] > SURE)]
+    if not len(faces):
+        return cut_window(photos, rng)
+    box = faces[rng.integers(len(faces)), :4]
+    extent = box[2:] - box[:2]
+    # The window's side, in pixels of the collage.
+    height = np.exp(rng.uniform(np.log(LEAST), np.log(MOST)))
+    side = min(SIZE * extent[1] / height, 2.2 * SIDE)
+    corner = np.empty(2)
+    cut = rng.choice(3, p=[0.6, 0.25, 0.15])  # one border, a corner, none
+    axes = {0: [rng.integers(2)], 1: [0, 1], 2: []}[int(cut)]
+    for axis in (0, 1):
+        low = box[axis] - max(side - extent[axis], 0)
+        corner[axis] = rng.uniform(low, max(box[axis], low + 1))
+        if axis in axes:
+            left = rng.uniform(*VISIBLE) * extent[axis]
+            if rng.random() < 0.5:
+                corner[axis] = box[axis + 2] - left
+            else:
+                corner[axis] = box[axis] + left - side
+    corner = np.clip(corner, 0, 3 * SIDE - side)
+    scale = SIZE / side
+    matrix = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
+    blurred = picture
+    if scale < 0.7:  # a warp alone would skip pixels
+        blurred = cv2.GaussianBlur(picture, (0, 0), 0.4 / scale)
+    window = cv2.warpAffine(
+        blurred, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
+    )
+    moved = boxes.copy()
+    moved[:, :4] = (boxes[:, :4] - np.tile(corner, 2)) * scale
+    return _colored(window, rng), moved
+
+
+def _colored(window: np.ndarray, rng) -> np.ndarray:
+    """Other light and colours, noise; sometimes grey."""
+    values = window.astype(np.float32)
+    if rng.random() < 0.15:
+        values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
+    values = (values - 128) * rng.uniform(0.6, 1.4) + 128 + rng.uniform(-40, 40)
+    values = values * rng.uniform(0.85, 1.15, 3)
+    values += rng.normal(size=values.shape) * rng.uniform(0, 8)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def targets(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each cell: 1 a face, 0 none, -1 not learned from; and log distances."""
+    num = SIZE // STRIDE
+    label = np.zeros((num, num), np.int8)
+    logs = np.zeros((num, num, 4), np.float32)
+    center = (np.arange(num) + 0.5) * STRIDE
+    for box in boxes[np.argsort(-_area(boxes))]:  # small faces over large ones
+        seen = np.clip(box[:4], 0, SIZE)
+        extent, whole = seen[2:] - seen[:2], box[2:4] - box[:2]
+        if min(extent) <= 0:
+            continue
+        inside = [(center > seen[a]) & (center < seen[a + 2]) for a in (0, 1)]
+        inside = inside[1][:, None] & inside[0][None]
+        good = box[4] > SURE and min(extent / whole) > 0.2 and whole[1] > 0.7 * LEAST
+        label[inside] = -1
+        if not good or min(extent) < 5:
+            continue
+        middle = (seen[:2] + seen[2:]) / 2
+        # The inner half of the box, and the cell of its middle in any case.
+        core = [
+            np.abs(center - middle[a]) <= max(extent[a] / 4, STRIDE / 2) for a in (0, 1)
+        ]
+        core = core[1][:, None] & core[0][None]
+        label[core] = 1
+        x, y = np.meshgrid(center, center)
+        distances = [x - seen[0], y - seen[1], seen[2] - x, seen[3] - y]
+        logs[core] = np.log(np.maximum(np.stack(distances, -1)[core], 1.0) / STRIDE)
+    return label, logs
+
+
+def cut_boxes(boxes: np.ndarray) -> np.ndarray:
+    """What is left of the sure faces (m, 4) that the window's border cuts."""
+    seen = np.clip(boxes[:, :4], 0, SIZE)
+    shares = (seen[:, 2:] - seen[:, :2]) / (boxes[:, 2:4] - boxes[:, :2])
+    is_large = boxes[:, 3] - boxes[:, 1] > LEAST
+    left = np.all(shares >= VISIBLE[0], axis=1) & np.any(shares < VISIBLE[1], axis=1)
+    return seen[left & is_large & (boxes[:, 4] > SURE)]
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return np.prod(np.maximum(boxes[:, 2:4] - boxes[:, :2], 0), axis=1)
+
+
+def batches(photos: Photos, num: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Random windows without end, made beside the training."""
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((seed, number))
+        made = [cut_window(photos, rng) for _ in range(num)]
+        labels = [targets(boxes) for _, boxes in made]
+        return {
+            "image": np.stack([window for window, _ in made]),
+            "label": np.stack([label for label, _ in labels]),
+            "box": np.stack([logs for _, logs in labels]),
+        }
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(make, number) for number in range(3)]
+        number = 3
+        while True:
+            yield ahead.pop(0).result()
+            ahead.append(pool.submit(make, number))
+            number += 1
