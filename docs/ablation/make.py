@@ -43,7 +43,7 @@ CELLS = {
 }
 # What needs no training: methods of `evaluate`, angle in degrees, name in the table.
 SAMPLED = (
-    ("id2face", 90, "OIM on the embedding, 90° (the default)"),
+    ("id2face", 90, "OIM on the embedding, 90°"),
     ("latent", 90, "OIM on the latent, 90°"),
     ("no-oim", 90, "- OIM"),
     ("null", 90, "no identity at all"),

@@ -40,9 +40,9 @@ def _add_face_arguments(group) -> None:
     group.add_argument(
         "--strength",
         type=float,
-        default=90.0,
+        default=100.0,
         metavar="DEGREES",
-        help="between the old identity and the new, 90 to 150 (default: 90)",
+        help="between the old identity and the new, 90 to 150 (default: 100)",
     )
     group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
     group.add_argument(

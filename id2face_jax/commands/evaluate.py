@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strength",
         type=float,
-        default=90.0,
+        default=100.0,
         metavar="DEGREES",
-        help="between the old identity and the new (default: 90)",
+        help="between the old identity and the new (default: 100)",
     )
     group.add_argument(
         "--batch-size", type=int, default=16, help="changes no figure (default: 16)"

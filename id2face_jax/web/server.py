@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             settings = {
                 "seed": int(query.get("seed", "0")),
-                "strength": float(query.get("strength", "90")),
+                "strength": float(query.get("strength", "100")),
             }
             length = int(self.headers["Content-Length"])
         except ValueError:

@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from id2face_jax import cli
+from id2face_jax.anonymize.settings import Settings
 from tests.anonymize import planted
 from tests.anonymize.clips import write_clip
 
@@ -53,6 +54,12 @@ def test_flicker_of_a_video_is_told(loaded, tmp_path, capsys):
     assert captured.out == captured.err == ""
     (run,) = json.loads(pathlib.Path("out/report.json").read_text())["runs"].values()
     assert run["settings"]["video"]["hold"] == 0.5
+
+
+def test_defaults_of_the_command_are_those_of_python(loaded):
+    assert cli.main("anonymize photos/a.png -o new.jpg --quiet".split()) == 0
+    (call,) = loaded
+    assert call["settings"] == Settings()
 
 
 def test_one_file_with_every_choice_of_faces(loaded):

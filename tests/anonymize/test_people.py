@@ -193,7 +193,7 @@ def test_same_face_in_two_files_and_two_runs_gets_one_identity(tmp_path):
         choices = files.Choices(overwrite=True, batch_size=1)
         files.run(anonymizer, jobs, book, choices, files.People(namer), quiet=True)
         requests = anonymizer.tools.generator.requests
-        first = [r for r in requests if r.angles[0] == 90][: len(names)]
+        first = [r for r in requests if r.angles[0] == 100][: len(names)]
         return {n: r.latents.tobytes() for n, r in zip(names, first, strict=True)}
 
     first = planted.picture(0)
