@@ -22,7 +22,7 @@ from id2face_jax.evaluation.people import Batch, People
 GENERATOR = {
     "id2face": (
         "embedding",
-        "our generator: a random face, held at right angles to the source's identity",
+        "our generator: a random face, --strength degrees from the source's",
     ),
     "latent": ("latent", "ablation: held away in the identity latent instead"),
     "no-oim": ("none", "ablation: a random face, not held away from the source's"),
