@@ -10,6 +10,7 @@ Hardware: a v5p slice of 64 chips (4x4x4) or a v5e pod of 256 (16x16), or any nu
 that 64 divides; on one node of eight GPUs add --config.mesh.fsdp=8.
 Cost: 926 M parameters train; the lowered step counts 4.7e15 operations, before
 recomputation. At 45 % of 64 v5p chips' peak that is some six hours; never measured.
+XLA's attention does not reach 45 % there (docs/scaling.md), so count on more.
 `id2face plan` computes time and memory for a topology (docs/scaling.md).
 Score: not yet trained.
 """
