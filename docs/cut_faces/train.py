@@ -59,8 +59,7 @@ def loss_of(params, batch):
     cross = optax.sigmoid_binary_cross_entropy(
         logit, (is_face == 1).astype(jnp.float32)
     )
-    balance = jnp.where(is_face == 1, 0.5, 0.5)
-    cells = jnp.where(is_face < 0, 0.0, balance * wrong**2 * cross)
+    cells = jnp.where(is_face < 0, 0.0, 0.5 * wrong**2 * cross)
     faces = (is_face == 1).astype(jnp.float32)
     num = jnp.maximum(faces.sum(), 1.0)
     off = jnp.abs(out[..., 1:] - batch["box"]).sum(axis=-1)
@@ -138,12 +137,11 @@ def write(params, path: pathlib.Path) -> None:
         nodes.append(helper.make_node("Add", [x, y], [f"sum{i}"]))
         x = relu(f"sum{i}")
     conv("head", x, size=1)
-    free = ["n", None, "h", "w"]
     graph = helper.make_graph(
         nodes,
         "cut",
         [helper.make_tensor_value_info("image", 1, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("head", 1, ["n", 5, *free[2:]])],
+        [helper.make_tensor_value_info("head", 1, ["n", 5, "rows", "columns"])],
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])

@@ -66,7 +66,7 @@ def doubtful(
     Faces of half the score, in the picture and in it at half its size: those that the
     border cuts, or others hide, score low. Of 34 faces that the threshold 0.2 missed in
     4,449 photos of LFW's training people (of 5,483 that another detector was sure of;
-    some of them hands), this finds 29.
+    some of them hands), this finds 29 (a one-off script).
 
     second: another detector, and all that it finds.
     """
@@ -87,9 +87,7 @@ def not_known(
 def _is_part(face: Detection, known: Sequence[Detection]) -> bool:
     """Whether a face is one of the known ones, or part of one: an ear, a hairline."""
     for other in known:
-        corner = np.maximum(face.box[:2], other.box[:2])
-        end = np.minimum(face.box[2:], other.box[2:])
-        shared = float(np.prod(np.maximum(end - corner, 0)))
+        shared = _shared_area(face.box, other.box)
         if shared > _PART * face.area or is_same_face(face.box, other.box):
             return True
     return False
@@ -99,13 +97,17 @@ def overlap(
     box: Float[np.ndarray, "4"], other: Float[np.ndarray, "4"]
 ) -> tuple[float, float]:
     """Shared area, over the union and over the smaller box; 0 for empty boxes."""
-    corner, end = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    shared = float(np.prod(np.maximum(end - corner, 0)))
+    shared = _shared_area(box, other)
     areas = [float(np.prod(np.maximum(b[2:] - b[:2], 0))) for b in (box, other)]
     union = sum(areas) - shared
     if not min(areas):
         return 0.0, 0.0
     return shared / union, shared / min(areas)
+
+
+def _shared_area(box: Float[np.ndarray, "4"], other: Float[np.ndarray, "4"]) -> float:
+    corner, end = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+    return float(np.prod(np.maximum(end - corner, 0)))
 
 
 def is_same_face(box: Float[np.ndarray, "4"], other: Float[np.ndarray, "4"]) -> bool:
