@@ -14,6 +14,8 @@ import pathlib
 import sys
 import time
 
+from id2face_jax.anonymize.settings import STRENGTH
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares inputs, output, and the choices of Settings, Choices and People."""
@@ -40,9 +42,9 @@ def _add_face_arguments(group) -> None:
     group.add_argument(
         "--strength",
         type=float,
-        default=100.0,
+        default=STRENGTH,
         metavar="DEGREES",
-        help="between the old identity and the new, 90 to 150 (default: 100)",
+        help="between the old identity and the new, 90 to 150 (default: %(default)g)",
     )
     group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
     group.add_argument(

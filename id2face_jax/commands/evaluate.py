@@ -10,6 +10,8 @@ were passed through or a recogniser is fed wrongly.
 import argparse
 import pathlib
 
+from id2face_jax.anonymize.settings import STRENGTH
+
 DEFAULT_RECORDS = "runs/records/lfw"
 
 
@@ -38,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--strength",
         type=float,
-        default=100.0,
+        default=STRENGTH,
         metavar="DEGREES",
-        help="between the old identity and the new (default: 100)",
+        help="between the old identity and the new (default: %(default)g)",
     )
     group.add_argument(
         "--batch-size", type=int, default=16, help="changes no figure (default: 16)"

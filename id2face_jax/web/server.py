@@ -21,6 +21,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.settings import STRENGTH
 from id2face_jax.web import answers
 from id2face_jax.web.answers import Answer
 
@@ -167,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             settings = {
                 "seed": int(query.get("seed", "0")),
-                "strength": float(query.get("strength", "100")),
+                "strength": float(query.get("strength", STRENGTH)),
             }
             length = int(self.headers["Content-Length"])
         except ValueError:
