@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", choices=("step", "sampler"), help="one program (default: both)"
     )
     parser.add_argument(
+        "--effort",
+        type=float,
+        default=0.0,
+        help="-1 to 0, of the compiler: less is sooner done (-0.5: in a quarter of the "
+        "time), and memory and XLA's estimate become upper bounds (default: 0)",
+    )
+    parser.add_argument(
         "--sweep",
         action="store_true",
         help="find the largest batch that fits, and the quickest mesh for it",
@@ -66,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
 
         def attempt(batch, fsdp):
             print(f"batch {batch}, fsdp {fsdp} ...", file=sys.stderr, flush=True)
-            return estimate.make_estimate(config, topology, "step", batch, fsdp)
+            return estimate.make_estimate(
+                config, topology, "step", batch, fsdp, args.effort
+            )
 
         num_chips = len(topology.devices)
         best = sweep.find_best(attempt, num_chips, config.optim.accumulate)
@@ -76,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     for program in estimate.PROGRAMS if args.only is None else (args.only,):
         if program == "sampler" and config.task != "id2face":
             continue  # an autoencoder draws nobody
-        one = estimate.make_estimate(config, topology, program, args.batch, args.fsdp)
+        one = estimate.make_estimate(
+            config, topology, program, args.batch, args.fsdp, args.effort
+        )
         show(one)
         fits &= one.fits
     return 0 if fits else DOES_NOT_FIT

@@ -12,6 +12,7 @@ MFU is model FLOPs (of a step without recomputation) over what all chips' peak w
 in that time.
 """
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -50,6 +51,7 @@ class Estimate:
       hours: for the config's images, from xla_seconds or else the roofline; None for
         the sampler.
       compile_seconds: on this machine.
+      effort: of the compilation, see `make_estimate`.
     """
 
     program: str
@@ -69,6 +71,7 @@ class Estimate:
     peak_flops: float
     hours: float | None
     compile_seconds: float
+    effort: float = 0.0
 
     @property
     def num_chips(self) -> int:
@@ -188,6 +191,7 @@ def make_estimate(
     program: str = "step",
     batch: int | None = None,
     fsdp: int | None = None,
+    effort: float = 0.0,
 ) -> Estimate:
     """Compiles a program for a topology and reads what XLA says of it.
 
@@ -196,11 +200,16 @@ def make_estimate(
       topology: of `chips.make_topology`.
       program: "step", the train step, or "sampler", one face a chip.
       batch, fsdp: as of `inputs.fit_config`.
+      effort: XLA's `exec_time_optimization_effort`, -1 to 0, its own. Less is compiled
+        sooner, by a multiple, to a program that is slower and larger: its memory and
+        XLA's estimate of its time are then upper bounds.
 
     Raises:
-      ValueError: sizes that do not fit the chips. A program that does not fit their
-        memory is no error, see Estimate.fits.
+      ValueError: sizes that do not fit the chips; another effort. A program that does
+        not fit their memory is no error, see Estimate.fits.
     """
+    if not -1 <= effort <= 0:
+        raise ValueError(f"--effort is {effort}; it goes from -1 to 0, XLA's own")
     wanted, num_chips = config.data.batch_size, len(topology.devices)
     config = inputs.fit_config(config, num_chips, batch, fsdp)
     mesh = sharding.make_mesh(config, topology.devices)
@@ -208,7 +217,7 @@ def make_estimate(
     began = time.perf_counter()
     layout, memory, traced = _trace(config, mesh, program)
     num_flops = float(flops.count_flops(traced.jaxpr.jaxpr))
-    used, measured = _compile(traced, mesh, topology.chip)
+    used, measured = _compile(traced, mesh, topology.chip, effort)
     if measured["fits"]:
         measured["bounds"]["compute"] = num_flops / num_chips / topology.chip.flops
     estimate = Estimate(
@@ -223,6 +232,7 @@ def make_estimate(
         flops=num_flops,
         peak_flops=topology.chip.flops,
         hours=None,
+        effort=effort,
         compile_seconds=time.perf_counter() - began,
         **measured,
     )
@@ -233,15 +243,29 @@ def make_estimate(
     return dataclasses.replace(estimate, hours=num_steps * estimate.seconds / 3600)
 
 
-def _compile(traced, mesh, chip: chips.Chip) -> tuple[float, dict]:
+@contextlib.contextmanager
+def _never_cached():
+    """Keeps jax from caching what is compiled: only its chips could read it back."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    least = getattr(jax.config, name)
+    jax.config.update(name, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(name, least)
+
+
+def _compile(traced, mesh, chip: chips.Chip, effort: float) -> tuple[float, dict]:
     """(bytes of HBM a chip, fields of Estimate); the least of them if it does not fit.
 
     A GPU's compiler places what the card could not hold, a TPU's refuses.
     """
     unknown = {"accessed_bytes": None, "xla_seconds": None}
     unknown |= {"fits": False, "collectives": {}, "bounds": {}}
+    options = {"exec_time_optimization_effort": effort} if effort else None
     try:
-        compiled = traced.lower().compile()
+        with _never_cached():
+            compiled = traced.lower().compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         used = _out_of_memory(error)
         if used is None:

@@ -67,7 +67,8 @@ def _rows(e: Estimate) -> Sequence[tuple[str, str]]:
     if e.hours is not None:
         source = "the roofline" if e.xla_seconds is None else "XLA's estimate"
         rows.append(("the config's images", f"{e.hours:.1f} hours by {source}"))
-    return [*rows, ("compiled here in", duration(e.compile_seconds))]
+    how = f" with effort {e.effort:g}: upper bounds" if e.effort else ""
+    return [*rows, ("compiled here in", duration(e.compile_seconds) + how)]
 
 
 def _verdict(e: Estimate) -> str:

@@ -3,8 +3,10 @@
 import dataclasses
 import importlib.util
 import json
+import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -221,9 +223,57 @@ def test_what_the_compiler_refuses_does_not_fit(tpu):
     where = jax.sharding.SingleDeviceSharding(topology.devices[0])
     huge = jax.ShapeDtypeStruct((50, 2**28), np.float32, sharding=where)  # 50 GiB
     traced = jax.jit(lambda x: 2 * x).trace(huge)
-    used, said = estimate._compile(traced, runs.make_mesh(1, 1), topology.chip)
+    used, said = estimate._compile(traced, runs.make_mesh(1, 1), topology.chip, 0.0)
     assert used >= 50 * 2**30 > topology.chip.hbm_bytes
     assert not said["fits"]
+
+
+@pytest.mark.slow
+def test_less_effort_bounds_the_time_from_above(tpu):
+    """One convolution of the full scale and its gradients, for one chip."""
+    topology = chips.make_topology("v5p:2x2x1")
+    where = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    image, kernel = (
+        jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=where)
+        for shape in ((8, 16, 16, 640), (3, 3, 640, 640))
+    )
+
+    def product(x, w):
+        return jax.lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ).sum()
+
+    traced = jax.jit(jax.grad(product, argnums=(0, 1))).trace(image, kernel)
+    mesh = runs.make_mesh(1, 1)
+    seconds = [
+        estimate._compile(traced, mesh, topology.chip, effort)[1]["xla_seconds"]
+        for effort in (0.0, -0.5)
+    ]
+    assert 0 < seconds[0] <= seconds[1]
+
+
+def test_what_was_compiled_for_other_chips_is_not_cached(monkeypatch):
+    """Reading it back would fail, with a warning, at every further plan."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    seen = []
+
+    class Lowered:
+        def lower(self):
+            return self
+
+        def compile(self, compiler_options):
+            seen.append(getattr(jax.config, name))
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Used 2.0G of 1.0G")
+
+    before = getattr(jax.config, name)
+    estimate._compile(Lowered(), None, chips.CHIPS["v5e"], 0.0)
+    assert seen == [math.inf] and getattr(jax.config, name) == before
+
+
+def test_an_effort_that_xla_does_not_know_is_an_error():
+    topology = chips.Topology("v5e:2x4", chips.CHIPS["v5e"], jax.devices())
+    with pytest.raises(ValueError, match="--effort is 2.0; it goes from -1 to 0"):
+        estimate.make_estimate(lfw128.get_config(), topology, effort=2.0)
 
 
 @pytest.mark.slow
@@ -250,14 +300,15 @@ def test_what_does_not_fit_is_exit_code_3(monkeypatch, capsys):
     monkeypatch.setattr(chips, "make_topology", lambda name: topology)
     given = []
 
-    def fake(config, topology, program, batch, fsdp):
-        given.append((program, batch, fsdp))
+    def fake(config, topology, program, batch, fsdp, effort):
+        given.append((program, batch, fsdp, effort))
         return make_estimate(program=program, fits=program != "sampler")
 
     monkeypatch.setattr(estimate, "make_estimate", fake)
     base = ["--config", smoke.__file__, "--topology", "v5e:2x4"]
-    assert plan(capsys, *base, "--batch", "8", "--fsdp", "2")[0] == 3
-    assert given == [("step", 8, 2), ("sampler", 8, 2)]
+    varied = ["--batch", "8", "--fsdp", "2", "--effort", "-0.5"]
+    assert plan(capsys, *base, *varied)[0] == 3
+    assert given == [("step", 8, 2, -0.5), ("sampler", 8, 2, -0.5)]
     assert plan(capsys, *base, "--only", "step")[0] == 0
     code, found = plan(capsys, *base, "--config.task=autoencoder")
     assert (code, len(found)) == (0, 1)
