@@ -19,6 +19,7 @@ from id2face_jax.evaluation import plots
 # Title of a panel, and the terms of `losses` in it.
 PANELS = (
     ("recomposition error", ("recomposition",)),
+    ("the same by noise", tuple(f"recomposition_t{i}" for i in range(1, 5))),
     ("identity: 1 - cosine", ("identity_reconstruction", "identity_consistency")),
     ("judged: identity 1 - cosine, source", ("judged_identity", "judged_source")),
     ("leak: 1 - cosine read from attributes", ("leak_probe",)),
@@ -44,10 +45,23 @@ def join(runs: Sequence[list[dict]]) -> tuple[list[dict], list[int]]:
     return lines, starts[:-1]
 
 
+def _both(names: Sequence[str]) -> set[str]:
+    """Of training and of held-out people."""
+    return {*names, *(f"{pipeline.HELDOUT}/{name}" for name in names)}
+
+
 def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
-    """PNG of PANELS over steps: lines for training, dots for held-out people."""
-    figure, panels = plots.new(len(PANELS), 12.0, 3.2)
-    for axes, (title, names) in zip(panels, PANELS, strict=True):
+    """PNG of PANELS over steps: lines for training, dots for held-out people.
+
+    Panels that no line has a number for are left out. Raises ValueError if all are.
+    """
+    known = set().union(*lines)
+    shown = [(title, names) for title, names in PANELS if known & _both(names)]
+    if not shown:
+        names = [name for _, names in PANELS for name in names]
+        raise ValueError(f"the metrics hold none of {names}; give runs of id2face")
+    figure, panels = plots.new(len(shown), 12.0, 3.2)
+    for axes, (title, names) in zip(panels, shown, strict=True):
         for name in names:
             for prefix, style in (("", "-"), (f"{pipeline.HELDOUT}/", "o")):
                 seen = [line for line in lines if prefix + name in line]
@@ -59,8 +73,7 @@ def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
             axes.axvline(start, color="0.7", lw=1)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step")
-        if axes.lines:
-            axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False)
     return plots.png(figure)
 
 
@@ -72,10 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         lines, starts = join([read(pathlib.Path(path)) for path in args.workdirs])
+        picture = draw(lines, starts)
     except ValueError as error:
         print(f"curves: {error}", file=sys.stderr)
         return 1
-    pathlib.Path(args.out).write_bytes(draw(lines, starts))
+    pathlib.Path(args.out).write_bytes(picture)
     return 0
 
 

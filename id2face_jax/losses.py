@@ -132,3 +132,19 @@ def patch_mean(
 def mean_over(value: Float[Array, " b"], rows: Float[Array, " b"]) -> Float[Array, ""]:
     """Mean of `value` over the rows marked 1; 0 when no row is."""
     return jnp.sum(value * rows) / jnp.maximum(jnp.sum(rows), 1.0)
+
+
+def by_quarter(
+    name: str,
+    value: Float[Array, " b"],
+    t: Float[Array, " b"],
+    rows: Float[Array, " b"],
+) -> dict[str, Float[Array, ""]]:
+    """`mean_over` of each quarter of time, "name_t1" (least noise) to "name_t4" (ours).
+
+    Rows are those marked 1. Means of a batch without a row in a quarter are 0.
+    """
+    quarter = jnp.minimum(jnp.floor(4.0 * t), 3.0)
+    return {
+        f"{name}_t{i + 1}": mean_over(value, rows * (quarter == i)) for i in range(4)
+    }

@@ -93,7 +93,7 @@ class RecompositionObjective:
         z, zm, mask = encode_crops(self.config, frozen["autoencoder"], x, side.masks)
         terms, f_hat = self._identity_terms(params, side)
         plan = self.plan(params, side, f_hat)
-        more, x0 = self._recomposition_terms(params, side, plan, z, zm, mask)
+        more, levels, x0 = self._recomposition_terms(params, side, plan, z, zm, mask)
         terms |= more
         if self.config.loss.judge_every:
             terms |= self._judged_terms(frozen, side, plan, x0)
@@ -101,7 +101,7 @@ class RecompositionObjective:
             terms |= self._critic_terms(params, z, mask, x0)
         weights = self.config.loss
         loss = sum(weights[name] * value for name, value in terms.items())
-        return loss, {"loss": loss} | terms
+        return loss, {"loss": loss} | terms | levels
 
     def _identity_terms(self, params, side):
         """Terms 2 to 5, and the decoded identity of each photo."""
@@ -149,7 +149,7 @@ class RecompositionObjective:
         }
 
     def _recomposition_terms(self, params, side, plan, z, zm, mask):
-        """Terms 1 and 6 to 10, and the estimate of x0 of every row."""
+        """Terms 1 and 6 to 10, term 1 by noise level, and every row's x0 estimated."""
         config, draws, t = self.config, side.draws, plan["t"]
         model, apply = make_model(config), {"params": params}
         mu, logvar = model.apply(apply, z, method="encode_attributes")
@@ -163,21 +163,23 @@ class RecompositionObjective:
         target = process.target(kind, z, draws["noise"], alpha, sigma)
         error = losses.masked_error(out, target, mask, config.loss.outside_mask)
         error *= process.v_weight(kind, sigma, config.loss.max_v_weight)
+        own = 1.0 - plan["is_cross"]
         x0 = process.to_x0(kind, out, zt, alpha, sigma)
         mu_again, _ = model.apply(apply, x0, method="encode_attributes")
         terms = {
-            "recomposition": losses.mean_over(error, 1.0 - plan["is_cross"]),
+            "recomposition": losses.mean_over(error, own),
             "attribute_alignment": losses.attribute_alignment(
                 mu_again, mu, jnp.square(alpha)
             ),
             "attribute_kl": losses.attribute_kl(mu, logvar),
         } | self._leak_terms(params, mu, side.embeddings)
+        levels = losses.by_quarter("recomposition", error, t, own)
         if config.model.portrait:
             error = losses.masked_error(
                 condition.portrait, z, mask, config.loss.outside_mask
             )
-            terms["portrait"] = losses.mean_over(error, 1.0 - plan["is_cross"])
-        return terms, x0
+            terms["portrait"] = losses.mean_over(error, own)
+        return terms, levels, x0
 
     def _leak_terms(self, params, mu, embeddings):
         """Terms 8 and 9: the adversary's, and the encoder's against it."""

@@ -1,6 +1,7 @@
 """Training curves: which numbers are drawn where."""
 
 import io
+import itertools
 import json
 
 import numpy as np
@@ -35,6 +36,19 @@ def test_the_picture_shows_the_numbers(tmp_path):
         for name in ("one.png", "two.png")
     )
     assert one.shape == two.shape and np.any(one != two)
+
+
+def test_panels_without_numbers_are_left_out(tmp_path):
+    lines = [{"step": 1, "recomposition": 1.0}]
+    quarters = {f"recomposition_t{i}": 1.0 for i in (1, 2, 3, 4)}
+    seen = []
+    for more in ({}, quarters, {"validation/leak_probe": 1.0}):
+        picture = curves.draw([lines[0] | more], [])
+        seen.append(np.asarray(Image.open(io.BytesIO(picture))))
+    assert all(np.any(a != b) for a, b in itertools.combinations(seen, 2))
+    run = _run(tmp_path / "autoencoder", (1, 2), psnr=30.0)
+    assert curves.main([str(run), "--out", str(tmp_path / "none.png")]) == 1
+    assert not (tmp_path / "none.png").exists()
 
 
 @pytest.mark.parametrize("content", [None, ""])

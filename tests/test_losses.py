@@ -164,3 +164,10 @@ def test_mean_over_is_the_mean_of_the_marked_rows(rows, expected):
     np.testing.assert_allclose(
         losses.mean_over(value, jnp.array(rows, jnp.float32)), expected
     )
+
+
+def test_quarters_of_time_are_told_apart():
+    t = jnp.array([0.0, 0.2, 0.25, 0.6, 0.99, 1.0])
+    value, rows = jnp.arange(1.0, 7.0), jnp.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    said = losses.by_quarter("x", value, t, rows)
+    assert said == {"x_t1": 1.5, "x_t2": 3.0, "x_t3": 4.0, "x_t4": 5.0}

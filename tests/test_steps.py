@@ -141,6 +141,14 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
 
 
+def test_the_error_by_noise_level_makes_up_the_error():
+    """Sixteen rows at equally spaced times: four in each quarter."""
+    _, seen = _run("id2face", 1)
+    quarters = [seen[0][f"recomposition_t{i}"] for i in (1, 2, 3, 4)]
+    assert len(set(map(float, quarters))) == 4
+    np.testing.assert_allclose(np.mean(quarters), seen[0]["recomposition"], rtol=1e-5)
+
+
 def _gradient(**weights):
     """Of the loss whose only terms are those given."""
     config = _config("id2face")

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import windows  # noqa: E402
 
 OUT = ROOT / "id2face_jax" / "faces" / "cut.onnx"
-BATCH, STEPS, RATE = 64, 1400, 2e-3
+BATCH, STEPS, RATE = 64, 4000, 2e-3
 WIDTHS, DEPTH = (16, 32, 64), 4  # three halvings; then residual convolutions
 
 

@@ -16,8 +16,11 @@ SIZE, STRIDE = 96, 8  # of a window, of a cell; pixels
 SIDE = 160  # of the photos as they are kept
 SURE, DOUBTFUL = 0.5, 0.1  # scores: a face; what may be one, and is not learned from
 LEAST, MOST = 14.0, 64.0  # heights of whole faces in a window, pixels
+LEFT = 0.2  # share of a face's width and height below which it is not learned from
 VISIBLE = (0.25, 0.8)  # shares of a cut face's width or height that are left
-HELD_OUT = 7
+ANYWHERE = 0.25  # share of windows that no face was chosen for
+TURN = 20.0  # degrees
+EACH, HELD_OUT = 4, 7  # photos of a person at most; every so-manieth person
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +45,19 @@ class Photos:
 
 
 def find(people: pathlib.Path, work: pathlib.Path) -> Photos:
-    """The first photo of each person with what CenterFace says; kept in `work`."""
+    """The first photos of each person with what CenterFace says; kept in `work`."""
     kept = work / "photos.npz"
     if not kept.exists():
         folders = sorted(path for path in people.iterdir() if path.is_dir())
+        photos = [
+            (number, path)
+            for number, folder in enumerate(folders)
+            for path in sorted(folder.iterdir())[:EACH]
+        ]
         detector = CenterFaceDetector()
 
-        def look(folder):
-            pixels = images.to_pixels(sorted(folder.iterdir())[0])
+        def look(path):
+            pixels = images.to_pixels(path)
             found = detector(pixels, DOUBTFUL)
             scale = SIDE / max(pixels.shape[:2])
             small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -57,17 +65,18 @@ def find(people: pathlib.Path, work: pathlib.Path) -> Photos:
             return small, np.float32(rows).reshape(-1, 5)
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            found = list(tqdm.tqdm(pool.map(look, folders), total=len(folders)))
+            looks = pool.map(look, [path for _, path in photos])
+            found = list(tqdm.tqdm(looks, total=len(photos)))
         np.savez(
             kept,
             pixels=np.stack([small for small, _ in found]),
             counts=[len(rows) for _, rows in found],
             boxes=np.concatenate([rows for _, rows in found]),
+            people=[number for number, _ in photos],
         )
     saved = np.load(kept)
     boxes = np.split(saved["boxes"], np.cumsum(saved["counts"])[:-1])
-    held_out = np.arange(len(boxes)) % HELD_OUT == 0
-    return Photos(saved["pixels"], boxes, held_out)
+    return Photos(saved["pixels"], boxes, saved["people"] % HELD_OUT == 0)
 
 
 def _collage(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -97,9 +106,18 @@ def cut_window(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
     faces = boxes[middle & (boxes[:, 4] > SURE)]
     if not len(faces):
         return cut_window(photos, rng)
-    box = faces[rng.integers(len(faces)), :4]
+    if rng.random() < ANYWHERE:
+        side = np.exp(rng.uniform(np.log(0.3 * SIDE), np.log(2.2 * SIDE)))
+        corner = rng.uniform(0, 3 * SIDE - side, 2)
+    else:
+        side, corner = _at_border(faces[rng.integers(len(faces)), :4], rng)
+    way = rng.choice(3, p=[0.5, 0.25, 0.25])  # as it is, heads turned, picture turned
+    return _cut(picture, boxes, side, corner, int(way), rng)
+
+
+def _at_border(box: np.ndarray, rng) -> tuple[float, np.ndarray]:
+    """Side and corner, pixels of the collage, of a window whose border cuts `box`."""
     extent = box[2:] - box[:2]
-    # The window's side, in pixels of the collage.
     height = np.exp(rng.uniform(np.log(LEAST), np.log(MOST)))
     side = min(SIZE * extent[1] / height, 2.2 * SIDE)
     corner = np.empty(2)
@@ -114,25 +132,49 @@ def cut_window(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
                 corner[axis] = box[axis + 2] - left
             else:
                 corner[axis] = box[axis] + left - side
-    corner = np.clip(corner, 0, 3 * SIDE - side)
+    return side, np.clip(corner, 0, 3 * SIDE - side)
+
+
+def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.ndarray]:
+    """The window, in other colours, and the boxes where they are in it."""
     scale = SIZE / side
     matrix = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
-    blurred = picture
-    if scale < 0.7:  # a warp alone would skip pixels
-        blurred = cv2.GaussianBlur(picture, (0, 0), 0.4 / scale)
-    window = cv2.warpAffine(
-        blurred, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
-    )
     moved = boxes.copy()
     moved[:, :4] = (boxes[:, :4] - np.tile(corner, 2)) * scale
+    if scale < 0.7:  # a warp alone would skip pixels
+        picture = cv2.GaussianBlur(picture, (0, 0), 0.4 / scale)
+    angle = rng.uniform(-TURN, TURN)
+    turn = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), angle, 1.0)
+    if way == 1:
+        matrix = turn[:, :2] @ matrix + [[0, 0, turn[0, 2]], [0, 0, turn[1, 2]]]
+    window = cv2.warpAffine(
+        picture, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
+    )
+    if way == 2:  # the border leans, and what is beyond it is black or white
+        fill = (255.0 * (rng.random() < 0.2),) * 3
+        window = cv2.warpAffine(window, turn, (SIZE, SIZE), borderValue=fill)
+        seen = np.clip(moved[:, :4], 0, SIZE)
+        shares = (seen[:, 2:] - seen[:, :2]) / (moved[:, 2:4] - moved[:, :2])
+        moved[shares.min(axis=1) <= LEFT, 4] = DOUBTFUL
+        moved[:, :4] = seen
+    if way:
+        middle = (moved[:, :2] + moved[:, 2:4]) / 2
+        shift = middle @ turn[:, :2].T + turn[:, 2] - middle
+        moved[:, :4] += np.tile(shift, 2)
     return _colored(window, rng), moved
 
 
 def _colored(window: np.ndarray, rng) -> np.ndarray:
-    """Other light and colours, noise; sometimes grey."""
+    """Other light, colours and sharpness, noise; sometimes grey."""
     values = window.astype(np.float32)
     if rng.random() < 0.15:
         values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
+    if rng.random() < 0.3:
+        values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.2))
+    # Skin is no colour of its own: an orange suit must not be a face.
+    values = values @ (np.eye(3) + rng.normal(0, 0.1, (3, 3)))
+    if rng.random() < 0.1:
+        values = values[..., rng.permutation(3)]
     values = (values - 128) * rng.uniform(0.6, 1.4) + 128 + rng.uniform(-40, 40)
     values = values * rng.uniform(0.85, 1.15, 3)
     values += rng.normal(size=values.shape) * rng.uniform(0, 8)
@@ -152,7 +194,7 @@ def targets(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             continue
         inside = [(center > seen[a]) & (center < seen[a + 2]) for a in (0, 1)]
         inside = inside[1][:, None] & inside[0][None]
-        good = box[4] > SURE and min(extent / whole) > 0.2 and whole[1] > 0.7 * LEAST
+        good = box[4] > SURE and min(extent / whole) > LEFT and whole[1] > 0.7 * LEAST
         label[inside] = -1
         if not good or min(extent) < 5:
             continue
