@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--effort",
         type=float,
         default=0.0,
-        help="-1 to 0, of the compiler: less is sooner done (-0.5: in a quarter of the "
-        "time), and memory and XLA's estimate become upper bounds (default: 0)",
+        help="-1 to 0, of the compiler: -0.5 is done in a quarter of the time; memory "
+        "is then an upper bound, and the time XLA's for a slower program (default: 0)",
     )
     parser.add_argument(
         "--sweep",

@@ -48,6 +48,7 @@ class Estimate:
       collectives: bytes by "kind over axes".
       bounds: roofline seconds by what bounds them: compute, memory, links.
       xla_seconds: XLA's estimate; None where it gives none (GPUs).
+      num_unknown: operations that xla_seconds lacks, since XLA failed to estimate them.
       hours: for the config's images, from xla_seconds or else the roofline; None for
         the sampler.
       compile_seconds: on this machine.
@@ -71,6 +72,7 @@ class Estimate:
     peak_flops: float
     hours: float | None
     compile_seconds: float
+    num_unknown: int = 0
     effort: float = 0.0
 
     @property
@@ -201,8 +203,8 @@ def make_estimate(
       program: "step", the train step, or "sampler", one face a chip.
       batch, fsdp: as of `inputs.fit_config`.
       effort: XLA's `exec_time_optimization_effort`, -1 to 0, its own. Less is compiled
-        sooner, by a multiple, to a program that is slower and larger: its memory and
-        XLA's estimate of its time are then upper bounds.
+        sooner, by a multiple, to a program that is slower and larger: its memory is
+        then an upper bound, and XLA's estimate of time may lack operations.
 
     Raises:
       ValueError: sizes that do not fit the chips; another effort. A program that does
@@ -290,7 +292,7 @@ def _measure(compiled, mesh, chip: chips.Chip) -> dict:
     bounds = {"links": links}
     if accessed:
         bounds["memory"] = accessed / chip.hbm_bandwidth
-    cycles = hlo.sum_cycles(text)
+    cycles, num_unknown = hlo.sum_cycles(text)
     return {
         "accessed_bytes": accessed,
         "collectives": {
@@ -299,4 +301,5 @@ def _measure(compiled, mesh, chip: chips.Chip) -> dict:
         },
         "bounds": bounds,
         "xla_seconds": max(cycles / chip.clock, links) if chip.clock else None,
+        "num_unknown": num_unknown,
     }

@@ -32,6 +32,7 @@ _LIMIT = re.compile(r" s32\[\]\S* constant\((\d+)\)")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 _IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"  # [4,2]T(1,0)
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_UNKNOWN = 2**63 - 1  # what XLA writes where a quick compilation estimates nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,16 +212,19 @@ def sum_bytes(collectives: Sequence[Collective]) -> dict[tuple[str, str], int]:
     return dict(sorted(total.items()))
 
 
-def sum_cycles(text: str) -> int:
-    """The cycles that XLA's cost model gives the operations of a call; TPU alone.
+def sum_cycles(text: str) -> tuple[int, int]:
+    """(cycles that XLA's cost model gives a call, operations it failed at); TPU alone.
 
-    Operations that the model does not know count 0, loops as often as they run.
+    Those operations and all that the model does not know count 0 cycles, loops as often
+    as they run.
     """
     computations = _computations(text)
     counts = _executions(computations)
-    return sum(
-        counts[name] * int(match[1])
+    found = [
+        (counts[name], int(match[1]))
         for name, lines in computations.items()
         for line in lines
         if (match := _CYCLES.search(line))
-    )
+    ]
+    cycles = sum(times * given for times, given in found if given < _UNKNOWN)
+    return cycles, sum(times for times, given in found if given >= _UNKNOWN)

@@ -63,11 +63,13 @@ def _rows(e: Estimate) -> Sequence[tuple[str, str]]:
     rows.append(("roofline, at best", f"{duration(roofline)}{_mfu(e, roofline)}"))
     if e.xla_seconds is not None:
         said = f"{duration(e.xla_seconds)}{_mfu(e, e.xla_seconds)}"
+        if e.num_unknown:
+            said += f", without {e.num_unknown} operations that it gives no time for"
         rows.append(("XLA's estimate", said))
     if e.hours is not None:
         source = "the roofline" if e.xla_seconds is None else "XLA's estimate"
         rows.append(("the config's images", f"{e.hours:.1f} hours by {source}"))
-    how = f" with effort {e.effort:g}: upper bounds" if e.effort else ""
+    how = f" with effort {e.effort:g}: memory is an upper bound" if e.effort else ""
     return [*rows, ("compiled here in", duration(e.compile_seconds) + how)]
 
 

@@ -113,7 +113,10 @@ def test_where_nothing_notes_a_loops_length_its_condition_tells():
 
 def test_cycles_add_up():
     line = '  %f = f32[8] fusion(%p), backend_config={"estimated_cycles":"12"}'
-    assert hlo.sum_cycles(program(line, line)) == 24
+    assert hlo.sum_cycles(program(line, line)) == (24, 0)
+    # What a quick compilation gives for what it could not estimate.
+    unknown = line.replace('"12"', '"9223372036854775807"')
+    assert hlo.sum_cycles(program(line, unknown, unknown)) == (12, 2)
 
 
 def test_the_step_gathers_kernels_and_no_activations():

@@ -151,6 +151,14 @@ def test_the_text_names_every_class_and_what_is_an_estimate():
     assert "DOES NOT FIT" not in text
 
 
+def test_the_text_says_what_a_quick_compilation_left_out():
+    text = table.to_text(make_estimate(num_unknown=12, effort=-0.5))
+    assert "without 12 operations that it gives no time for" in text
+    assert "with effort -0.5: memory is an upper bound" in text
+    whole = table.to_text(make_estimate())
+    assert "without" not in whole and "effort" not in whole
+
+
 def test_what_does_not_fit_says_so_and_gives_no_time():
     one = make_estimate(fits=False, bounds={}, xla_seconds=None, hours=None)
     text = table.to_text(one)
@@ -313,7 +321,11 @@ def test_what_does_not_fit_is_exit_code_3(monkeypatch, capsys):
     code, found = plan(capsys, *base, "--config.task=autoencoder")
     assert (code, len(found)) == (0, 1)
     assert cli.main(["plan", *base, "--sweep", "--batch", "8"]) == 1
-    monkeypatch.setattr(estimate, "make_estimate", lambda c, t, p, b, f: _machine(b, f))
+
+    def machine(config, topology, program, batch, fsdp, effort):
+        return _machine(batch, fsdp)
+
+    monkeypatch.setattr(estimate, "make_estimate", machine)
     code, (best,) = plan(capsys, *base, "--sweep")
     assert (code, best["batch"]) == (0, 32)
 
