@@ -24,7 +24,7 @@ from id2face_jax.faces.cut import CutFaceDetector  # noqa: E402
 from id2face_jax.faces.detect import CenterFaceDetector  # noqa: E402
 
 FIRST = 0.2  # the anonymizer's threshold
-THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 SCALE = 250 / windows.SIDE  # windows at the size of LFW's photos
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import skimage.data
+import sklearn.datasets
 import tqdm
 
 from id2face_jax.anonymize import images
@@ -20,6 +22,10 @@ LEFT = 0.2  # share of a face's width and height below which it is not learned f
 VISIBLE = (0.25, 0.8)  # shares of a cut face's width or height that are left
 ANYWHERE = 0.25  # share of windows that no face was chosen for
 TURN = 20.0  # degrees
+# Pictures of things, of scikit-image; tests/faces/test_cut.py looks at others of it.
+THINGS = ("cell", "chelsea", "clock", "coffee", "colorwheel", "horse", "retina")
+THINGS += ("hubble_deep_field", "immunohistochemistry", "rocket", "text")
+VIEWS = 60  # of each
 EACH, HELD_OUT = 4, 7  # photos of a person at most; every so-manieth person
 
 
@@ -37,7 +43,13 @@ class Photos:
 
     @property
     def training(self) -> "Photos":
-        return self.where(~self.held_out)
+        """Of people and of things."""
+        people, more = self.where(~self.held_out), things()
+        return Photos(
+            np.concatenate([people.pixels, more]),
+            people.boxes + [np.zeros((0, 5), np.float32)] * len(more),
+            np.zeros(len(people.boxes) + len(more), bool),
+        )
 
     @property
     def testing(self) -> "Photos":
@@ -79,8 +91,26 @@ def find(people: pathlib.Path, work: pathlib.Path) -> Photos:
     return Photos(saved["pixels"], boxes, saved["people"] % HELD_OUT == 0)
 
 
+def things(seed: int = 0) -> np.ndarray:
+    """Views (n, SIDE, SIDE, 3) of pictures without a face, near and far."""
+    pictures = [np.asarray(getattr(skimage.data, name)()) for name in THINGS]
+    pictures += sklearn.datasets.load_sample_images().images
+    rng, views = np.random.default_rng(seed), []
+    for picture in pictures:
+        if picture.dtype == bool:
+            picture = picture.astype(np.uint8) * 255
+        if picture.ndim == 2:
+            picture = np.repeat(picture[..., None], 3, axis=-1)
+        for _ in range(VIEWS):
+            side = int(min(picture.shape[:2]) * np.exp(rng.uniform(-1.5, 0)))
+            y, x = (rng.integers(n - side + 1) for n in picture.shape[:2])
+            view = picture[y : y + side, x : x + side, :3]
+            views.append(cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    return np.stack(views)
+
+
 def _collage(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Three by three photos, the middle one of them with a sure face, and all boxes."""
+    """Three by three photos, and all boxes."""
     picture = np.zeros((3 * SIDE, 3 * SIDE, 3), np.uint8)
     boxes = []
     for place in range(9):
@@ -102,17 +132,17 @@ def _collage(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
 def cut_window(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
     """A window (SIZE, SIZE, 3) and its boxes, most often with a face at its border."""
     picture, boxes = _collage(photos, rng)
+    way = int(rng.choice(3, p=[0.5, 0.25, 0.25]))  # as it is, heads or picture turned
+    if rng.random() < ANYWHERE:
+        side = np.exp(rng.uniform(np.log(0.3 * SIDE), np.log(2.2 * SIDE)))
+        corner = rng.uniform(0, 3 * SIDE - side, 2)
+        return _cut(picture, boxes, side, corner, way, rng)
     middle = np.all((boxes[:, :2] >= SIDE) & (boxes[:, 2:4] <= 2 * SIDE), axis=1)
     faces = boxes[middle & (boxes[:, 4] > SURE)]
     if not len(faces):
         return cut_window(photos, rng)
-    if rng.random() < ANYWHERE:
-        side = np.exp(rng.uniform(np.log(0.3 * SIDE), np.log(2.2 * SIDE)))
-        corner = rng.uniform(0, 3 * SIDE - side, 2)
-    else:
-        side, corner = _at_border(faces[rng.integers(len(faces)), :4], rng)
-    way = rng.choice(3, p=[0.5, 0.25, 0.25])  # as it is, heads turned, picture turned
-    return _cut(picture, boxes, side, corner, int(way), rng)
+    side, corner = _at_border(faces[rng.integers(len(faces)), :4], rng)
+    return _cut(picture, boxes, side, corner, way, rng)
 
 
 def _at_border(box: np.ndarray, rng) -> tuple[float, np.ndarray]:
@@ -214,7 +244,8 @@ def targets(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cut_boxes(boxes: np.ndarray) -> np.ndarray:
     """What is left of the sure faces (m, 4) that the window's border cuts."""
     seen = np.clip(boxes[:, :4], 0, SIZE)
-    shares = (seen[:, 2:] - seen[:, :2]) / (boxes[:, 2:4] - boxes[:, :2])
+    whole = np.maximum(boxes[:, 2:4] - boxes[:, :2], 1e-6)  # some lie outside
+    shares = (seen[:, 2:] - seen[:, :2]) / whole
     is_large = boxes[:, 3] - boxes[:, 1] > LEAST
     left = np.all(shares >= VISIBLE[0], axis=1) & np.any(shares < VISIBLE[1], axis=1)
     return seen[left & is_large & (boxes[:, 4] > SURE)]
