@@ -110,7 +110,8 @@ def draw_memory(plans: dict) -> None:
     axes.axvline(100, color="black", linewidth=1)
     axes.set_xlabel("% of a chip's HBM")
     axes.invert_yaxis()
-    axes.legend(ncols=len(CLASSES), fontsize=8)
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
+    axes.legend(ncols=len(CLASSES), fontsize=8, **above)
     figure.savefig(HERE / "memory.png", dpi=120)
 
 
@@ -124,12 +125,16 @@ def draw_scaling(plans: dict) -> None:
             if run[0] == config and run[1].startswith("v5p") and run in plans
         ]
         found = sorted((x for x in found if x["fits"]), key=lambda x: x["num_chips"])
+        if not found:
+            continue
         num_chips = [x["num_chips"] for x in found]
         left.plot(num_chips, [x["xla_seconds"] for x in found], "o-", label=config)
         right.plot(num_chips, [100 * x["mfu"] for x in found], "o-", label=config)
     right.axhline(45, color="black", linewidth=1, linestyle=":")  # the goal
     for axes, title in ((left, "step, s (XLA's estimate)"), (right, "MFU, %")):
-        axes.set(xscale="log", xlabel="v5p chips", title=title, ylim=(0, None))
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set(xlabel="v5p chips", title=title, ylim=(0, None))
         axes.legend()
     figure.savefig(HERE / "scaling.png", dpi=120)
 
