@@ -183,8 +183,7 @@ def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.nd
     if way == 2:  # the border leans, and what is beyond it is black or white
         fill = (255.0 * (rng.random() < 0.2),) * 3
         window = cv2.warpAffine(window, turn, (SIZE, SIZE), borderValue=fill)
-        seen = np.clip(moved[:, :4], 0, SIZE)
-        shares = (seen[:, 2:] - seen[:, :2]) / (moved[:, 2:4] - moved[:, :2])
+        seen, shares = _left(moved)
         moved[shares.min(axis=1) <= LEFT, 4] = DOUBTFUL
         moved[:, :4] = seen
     if way:
@@ -192,6 +191,13 @@ def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.nd
         shift = middle @ turn[:, :2].T + turn[:, 2] - middle
         moved[:, :4] += np.tile(shift, 2)
     return _colored(window, rng), moved
+
+
+def _left(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (m, 4) cut by the window, and the shares (m, 2) of both sides left."""
+    seen = np.clip(boxes[:, :4], 0, SIZE)
+    whole = np.maximum(boxes[:, 2:4] - boxes[:, :2], 1e-6)  # some lie outside
+    return seen, (seen[:, 2:] - seen[:, :2]) / whole
 
 
 def _colored(window: np.ndarray, rng) -> np.ndarray:
@@ -243,9 +249,7 @@ def targets(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def cut_boxes(boxes: np.ndarray) -> np.ndarray:
     """What is left of the sure faces (m, 4) that the window's border cuts."""
-    seen = np.clip(boxes[:, :4], 0, SIZE)
-    whole = np.maximum(boxes[:, 2:4] - boxes[:, :2], 1e-6)  # some lie outside
-    shares = (seen[:, 2:] - seen[:, :2]) / whole
+    seen, shares = _left(boxes)
     is_large = boxes[:, 3] - boxes[:, 1] > LEAST
     left = np.all(shares >= VISIBLE[0], axis=1) & np.any(shares < VISIBLE[1], axis=1)
     return seen[left & is_large & (boxes[:, 4] > SURE)]

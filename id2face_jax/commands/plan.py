@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         help="-1 to 0, of the compiler: -0.5 is done in a quarter of the time; memory "
-        "is then an upper bound, and the time XLA's for a slower program (default: 0)",
+        "and time are then those of a slower program (default: 0)",
     )
     parser.add_argument(
         "--sweep",

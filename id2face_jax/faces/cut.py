@@ -18,14 +18,14 @@ from id2face_jax.faces.detect import Detection, suppress
 # Long sides at which the network sees a picture: it knows faces of 14 to 64 pixels, and
 # in larger views sees them where there are none. Chosen, like the threshold, on people
 # held out from its training (docs/cut_faces/table.md) and on scikit-image's pictures of
-# things: below 0.5 many coins are faces, at 0.5 a reflection in a helmet still is.
+# things: below 0.5 many coins are faces.
 _LONG_SIDES = (64, 96, 160)
 THRESHOLD = 0.5
 _STRIDE = 8
-# Sides of a place, as a multiple of what the network says: its boxes hold 92 % of what
-# is to be seen of a held-out face, these 99 % (a one-off script; 207 faces).
+# Sides of a place, as a multiple of what the network says: then it holds nearly all of
+# what is to be seen of a held-out face (docs/cut_faces/table.md).
 _GROWN = 1.3
-_BORDER = 0.03  # share of the long side: places further inside are CenterFace's
+_BORDER = 0.012  # share of the long side: places further inside are CenterFace's
 
 
 class CutFaceDetector:

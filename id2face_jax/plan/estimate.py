@@ -203,8 +203,8 @@ def make_estimate(
       program: "step", the train step, or "sampler", one face a chip.
       batch, fsdp: as of `inputs.fit_config`.
       effort: XLA's `exec_time_optimization_effort`, -1 to 0, its own. Less is compiled
-        sooner, by a multiple, to a program that is slower and larger: its memory is
-        then an upper bound, and XLA's estimate of time may lack operations.
+        sooner, by a multiple, to another program, slower and larger where that was
+        looked at; XLA's estimate of its time may lack operations.
 
     Raises:
       ValueError: sizes that do not fit the chips; another effort. A program that does

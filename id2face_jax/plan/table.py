@@ -69,7 +69,7 @@ def _rows(e: Estimate) -> Sequence[tuple[str, str]]:
     if e.hours is not None:
         source = "the roofline" if e.xla_seconds is None else "XLA's estimate"
         rows.append(("the config's images", f"{e.hours:.1f} hours by {source}"))
-    how = f" with effort {e.effort:g}: memory is an upper bound" if e.effort else ""
+    how = f" with effort {e.effort:g}: a slower program" if e.effort else ""
     return [*rows, ("compiled here in", duration(e.compile_seconds) + how)]
 
 
