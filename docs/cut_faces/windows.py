@@ -132,7 +132,7 @@ def _collage(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
 def cut_window(photos: Photos, rng) -> tuple[np.ndarray, np.ndarray]:
     """A window (SIZE, SIZE, 3) and its boxes, most often with a face at its border."""
     picture, boxes = _collage(photos, rng)
-    way = int(rng.choice(3, p=[0.5, 0.25, 0.25]))  # as it is, heads or picture turned
+    way = int(rng.choice(3, p=[0.45, 0.2, 0.35]))  # as it is, heads or picture turned
     if rng.random() < ANYWHERE:
         side = np.exp(rng.uniform(np.log(0.3 * SIDE), np.log(2.2 * SIDE)))
         corner = rng.uniform(0, 3 * SIDE - side, 2)
@@ -180,9 +180,10 @@ def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.nd
     window = cv2.warpAffine(
         picture, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
     )
-    if way == 2:  # the border leans, and what is beyond it is black or white
-        fill = (255.0 * (rng.random() < 0.2),) * 3
-        window = cv2.warpAffine(window, turn, (SIZE, SIZE), borderValue=fill)
+    window = _colored(window, rng)
+    if way == 2:  # the border leans, and what is beyond it is even: black, white, grey
+        level = rng.choice([0.0, 255.0, rng.uniform(0, 255)], p=[0.7, 0.15, 0.15])
+        window = cv2.warpAffine(window, turn, (SIZE, SIZE), borderValue=(level,) * 3)
         seen, shares = _left(moved)
         moved[shares.min(axis=1) <= LEFT, 4] = DOUBTFUL
         moved[:, :4] = seen
@@ -190,7 +191,7 @@ def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.nd
         middle = (moved[:, :2] + moved[:, 2:4]) / 2
         shift = middle @ turn[:, :2].T + turn[:, 2] - middle
         moved[:, :4] += np.tile(shift, 2)
-    return _colored(window, rng), moved
+    return window, moved
 
 
 def _left(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,11 @@ _STRIDE = 8
 # what is to be seen of a held-out face (docs/cut_faces/table.md).
 _GROWN = 1.3
 _BORDER = 0.012  # share of the long side: places further inside are CenterFace's
+# A filling (the black corners of a turned picture): differs by at most so many grey
+# levels from its corner, and takes so large a share of a place that it cuts.
+_UNIFORM = 8
+_FILLED = 0.01
+_FILLING_SIDE = 640  # where it is looked for; pixels
 
 
 class CutFaceDetector:
@@ -46,7 +51,7 @@ class CutFaceDetector:
         looks = [self._look(image, side, threshold) for side in _LONG_SIDES]
         boxes = np.concatenate([boxes for boxes, _ in looks])
         scores = np.concatenate([scores for _, scores in looks])
-        at_border = _touches_border(boxes, image.shape)
+        at_border = _touches_border(boxes, image.shape) | _touches_filling(boxes, image)
         boxes, scores = boxes[at_border], scores[at_border]
         found = []
         for i in suppress(boxes, scores):
@@ -93,3 +98,27 @@ def _touches_border(
     low = (boxes[:, :2] < slack).any(axis=1)
     high = (boxes[:, 2:] > np.float32([width, height]) - slack).any(axis=1)
     return low | high
+
+
+def _touches_filling(
+    boxes: Float[np.ndarray, "n 4"], image: UInt8[np.ndarray, "h w 3"]
+) -> Bool[np.ndarray, " n"]:
+    """Whether what fills a corner evenly, as beyond a turned picture, cuts a box."""
+    longest = max(image.shape[:2])
+    if longest > _FILLING_SIDE:  # nearest pixels: what is even stays even
+        size = [max(1, side * _FILLING_SIDE // longest) for side in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+        boxes = boxes * (_FILLING_SIDE / longest)
+    height, width = image.shape[:2]
+    filling = np.zeros((height + 2, width + 2), np.uint8)  # with cv2's rim, 1 too
+    flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY
+    level = (_UNIFORM,) * 3
+    for corner in ((0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)):
+        cv2.floodFill(image, filling, corner, 0, level, level, flags)
+    filling = filling[1:-1, 1:-1]
+    slack = _BORDER * max(height, width)
+    low = np.floor(boxes[:, :2] - slack).clip(0).astype(int)
+    high = np.ceil(boxes[:, 2:] + slack).astype(int)
+    parts = [filling[y:b, x:r] for (x, y), (r, b) in zip(low, high, strict=True)]
+    shares = [part.mean() if part.size else 0.0 for part in parts]
+    return np.array(shares, np.float64) > _FILLED

@@ -1,5 +1,6 @@
 """The second detector: faces that a border cuts."""
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -44,6 +45,29 @@ def test_part_of_a_face_is_found_at_every_border(detector, face, border, share):
         np.all((place.box[:2] < middle) & (middle < place.box[2:])) for place in found
     )
     assert found == sorted(found, key=lambda place: -place.area)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("angle", [0, 15])
+def test_even_filling_of_the_corners_is_a_border(detector, face, level, angle):
+    """As where a photo was turned: the face ends far inside the picture."""
+    left, top, right, bottom = face
+    half = PHOTO[: bottom + 60, : (left + right) // 2]
+    height, width = half.shape[:2]
+    turn = cv2.getRotationMatrix2D((width, height / 2), angle, 1.0)
+    turn[:, 2] += 60  # pixels of filling on every side, and more beside it
+    picture = cv2.warpAffine(
+        half, turn, (width + 120, height + 120), borderValue=(level,) * 3
+    )
+    x, y = turn @ [(3 * left + right) / 4, (top + bottom) / 2, 1]
+    assert any(
+        np.all((place.box[:2] < [x, y]) & ([x, y] < place.box[2:]))
+        for place in detector(picture)
+    )
+    # Without the filling the same place is inside of the picture, so CenterFace's.
+    noisy = np.random.default_rng(0).integers(0, 256, picture.shape, np.uint8)
+    is_filling = np.all(picture == level, axis=-1, keepdims=True)
+    assert not detector(np.where(is_filling, noisy, picture))
 
 
 def test_boxes_grow_with_the_picture(detector):
