@@ -25,6 +25,9 @@ from id2face_jax.faces.detect import CenterFaceDetector  # noqa: E402
 
 FIRST = 0.2  # the anonymizer's threshold
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+NAMES = ("CenterFace, 0.2", "and its doubts")
+NAMES += tuple(f"and the second detector, {t}" for t in THRESHOLDS)
+NAMES += ("all as `anonymize` asks them",)
 SCALE = 250 / windows.SIDE  # windows at the size of LFW's photos
 
 
@@ -46,12 +49,13 @@ def share_held(box: np.ndarray, places: list) -> float:
 
 
 def columns(first, second, image: np.ndarray) -> list[list]:
-    """What each way finds: the first detector; with its doubts; with the second's."""
+    """What each way of NAMES finds."""
     sure = finding.look(first, image, FIRST)
     doubts = finding.doubtful(first, image, FIRST, sure)
     more = finding.not_known(second(image, min(THRESHOLDS)), sure + doubts)
     ways = [[face for face in more if face.score > t] for t in THRESHOLDS]
-    return [sure, sure + doubts, *(sure + doubts + way for way in ways)]
+    asked = finding.doubtful(first, image, FIRST, sure, second)
+    return [sure, sure + doubts, *(sure + doubts + way for way in ways), sure + asked]
 
 
 def main() -> None:
@@ -63,7 +67,7 @@ def main() -> None:
     photos = windows.find(args.people, args.work).testing
     first, second = CenterFaceDetector(), CutFaceDetector()
     rng = np.random.default_rng(0)
-    hits, faces, held = np.zeros(2 + len(THRESHOLDS), int), 0, []
+    hits, faces, held = np.zeros(len(NAMES), int), 0, []
     for _ in range(args.num):
         window, boxes = windows.cut_window(photos, rng)
         large = cv2.resize(window, None, fx=SCALE, fy=SCALE)
@@ -73,7 +77,7 @@ def main() -> None:
         hits += [sum(is_found(box, way) for box in cut) for way in found]
         places = second(large)
         held += [share_held(box, places) for box in cut if is_found(box, places)]
-    places = np.zeros(2 + len(THRESHOLDS), int)
+    places = np.zeros(len(NAMES), int)
     whole = photos.pixels[: args.num]
     for pixels in whole:
         places += [len(way) for way in columns(first, second, pixels)]
@@ -81,8 +85,6 @@ def main() -> None:
 
 
 def write(args, faces, hits, num: int, places: np.ndarray, held: list) -> None:
-    names = ["CenterFace, 0.2", "and its doubts"]
-    names += [f"and the second detector, {t}" for t in THRESHOLDS]
     lines = [
         "# Faces that a border cuts",
         "",
@@ -93,7 +95,7 @@ def write(args, faces, hits, num: int, places: np.ndarray, held: list) -> None:
         "| what looks | cut faces missed, % | places a photo that may be a face |",
         "|---|---|---|",
     ]
-    for name, hit, place in zip(names, hits, places, strict=True):
+    for name, hit, place in zip(NAMES, hits, places, strict=True):
         missed = 100 * (1 - hit / faces)
         lines.append(f"| {name} | {missed:.1f} | {(place - places[0]) / num:.2f} |")
     lines += [

@@ -75,7 +75,7 @@ class Anonymizer:
         recognizers: Sequence[Recognizer],
         detector: finding.Detector,
         settings: Settings | None = None,
-        second: Callable[[np.ndarray], list[Detection]] | None = None,
+        second: finding.Detector | None = None,
     ):
         """Args:
 
@@ -83,7 +83,7 @@ class Anonymizer:
         recognizers: the first one's embeddings condition the generator; all verify.
         detector: finds faces, `detector(image, threshold)`.
         settings: None is the default.
-        second: finds places that may show a face, `second(image)`, to be blurred.
+        second: finds places that may show a face, to be blurred; as `detector`.
         """
         if recognizers[0].dim != generator.embedding_dim:
             raise ValueError(

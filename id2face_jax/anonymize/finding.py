@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from id2face_jax.faces import align
+from id2face_jax.faces import align, cut
 from id2face_jax.faces.detect import MAX_LONG_SIDE, MIN_LONG_SIDE, Detection
 
 Detector = Callable[[np.ndarray, float], list[Detection]]
@@ -19,6 +19,9 @@ Detector = Callable[[np.ndarray, float], list[Detection]]
 # The second look: degrees to turn by, and a share of the usual score.
 _TURNS = (0, 45, 90, 180, 270, 315)
 _SENSITIVE = 0.5
+# Shares of both detectors' own demand at which they are believed if they agree. Chosen
+# on people held out from the second one's training (docs/cut_faces/table.md).
+_FAINT, _SECOND_FAINT = 0.25, 0.6
 _SAME_FACE = 0.3  # intersection over union, or over the smaller box when one holds both
 # Share of a doubtful face that lies in the boxes of known ones, and so is part of them.
 _PART = 0.6
@@ -59,7 +62,7 @@ def doubtful(
     image: UInt8[np.ndarray, "h w 3"],
     threshold: float,
     known: Sequence[Detection],
-    second: Callable[[np.ndarray], list[Detection]] | None = None,
+    second: Detector | None = None,
 ) -> list[Detection]:
     """Where a face may be that is none of the known ones, largest first.
 
@@ -68,13 +71,21 @@ def doubtful(
     4,449 photos of LFW's training people (of 5,483 that another detector was sure of;
     some of them hands), this finds 29 (a one-off script).
 
-    second: another detector, and all that it finds.
+    second: another detector. What it is sure of counts, and what it half sees where the
+    first faintly sees something, too.
     """
-    sensitive = threshold * _SENSITIVE
-    looks = [look(detector, image, sensitive), _scaled(detector, image, 0.5, sensitive)]
+    faint = threshold * _FAINT
+    seen = _merge([look(detector, image, faint), _scaled(detector, image, 0.5, faint)])
+    found = [face for face in seen if face.score > threshold * _SENSITIVE]
     if second is not None:
-        looks.append(second(image))
-    return not_known(_merge(looks), known)
+        sure = cut.THRESHOLD
+        found += [
+            face
+            for face in second(image, sure * _SECOND_FAINT)
+            if face.score > sure
+            or any(is_same_face(face.box, other.box) for other in seen)
+        ]
+    return not_known(_merge([found]), known)
 
 
 def not_known(

@@ -8,7 +8,7 @@ to `canvas`, checks to `verify`.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -31,14 +31,14 @@ _SWEEPS = 2  # searches of the finished picture for faces that were missed
 class Tools:
     """The models and choices that every step needs; see `anonymizer.Anonymizer`.
 
-    second: finds places that may show a face, `second(image)`; None is no such search.
+    second: finds places that may show a face; None is no such search.
     """
 
     generator: Generator
     recognizers: tuple[Recognizer, ...]
     detector: finding.Detector
     settings: Settings
-    second: Callable[[np.ndarray], list[Detection]] | None = None
+    second: finding.Detector | None = None
 
 
 def open_picture(

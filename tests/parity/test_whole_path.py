@@ -1,0 +1,142 @@
+"""From a PyTorch checkpoint to served faces, by the commands that a user types.
+
+A tiny Stable Diffusion of random weights, written by diffusers, is converted, trained
+in two processes, resumed in four, exported with its program, and sampled.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from id2face_jax import checkpoint, serving
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "configs" / "smoke_full_scale.py")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+TRAINED, RESUMED = 20, 24  # steps
+TIMEOUT = 900  # seconds a command; two minutes or so
+
+
+@pytest.fixture(scope="module")
+def run():
+    """(program, *arguments, **variables) -> what it printed; it must end well."""
+
+    def _run(*command, **variables) -> str:
+        done = subprocess.run(
+            [str(word) for word in command],
+            # Programs as small as these take longer to optimise than to run.
+            env=os.environ
+            | {
+                "JAX_PLATFORMS": "cpu",
+                "PYTHON": sys.executable,
+                "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            }
+            | variables,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return _run
+
+
+@pytest.fixture(scope="module")
+def work(references, tmp_path_factory, run):
+    """The folder in which the whole path has been walked."""
+    work = tmp_path_factory.mktemp("whole_path")
+    id2face = (sys.executable, "-m", "id2face_jax.cli")
+    vae = references.autoencoder_kl(references.AUTOENCODERS["tiny"])
+    vae.save_pretrained(work / "vae")
+    references.unet(references.UNETS["tiny"]).save_pretrained(work / "unet")
+    autoencoder, start = work / "autoencoder-start", work / "unet-start"
+    run(*id2face, "convert", work / "vae" / WEIGHTS, "--out", autoencoder)
+    overrides = [
+        f"--config.autoencoder.weights={autoencoder}",
+        f"--config.train.init_from={start}",
+        f"--config.train.save_every={TRAINED}",
+        # Neither changes what is learned; each would be minutes of compiling.
+        "--config.train.sample_every=1000",
+        "--config.train.remat=none",
+        "--config.train.log_every=1",
+        "--config.mesh.fsdp=2",
+    ]
+    unet = ("convert", work / "unet" / WEIGHTS, "--config", CONFIG, "--out", start)
+    run(*id2face, *unet, *overrides)
+    train = (ROOT / "launch" / "local.sh", "--config", CONFIG, *overrides)
+    train += ("--workdir", work / "run")
+    for processes, steps in ((2, TRAINED), (4, RESUMED)):
+        counts = {"PROCESSES": str(processes), "DEVICES": "1"}
+        run(*train, f"--config.train.num_steps={steps}", **counts)
+    export = ("export", "--checkpoint", work / "run", "--out", work / "export")
+    run(*id2face, *export, "--serving")
+    return work
+
+
+@pytest.mark.slow
+def test_training_starts_as_the_checkpoint_and_moves(work, references):
+    _, weights, step = checkpoint.load_run(work / "run")
+    assert step == RESUMED
+    unet = references.unet(references.UNETS["tiny"])
+    kernel = unet.mid_block.resnets[0].conv1.weight.numpy().transpose(2, 3, 1, 0)
+    _, start = checkpoint.load_export(work / "unet-start")
+    flat = {key: x for key, x in _flat(start) if "unet" in key}
+    (name,) = [k for k, x in flat.items() if np.array_equal(x, kernel)]
+    trained = dict(_flat(weights))[name]
+    moved = np.abs(np.asarray(trained) - kernel).max()
+    assert 0 < moved < 0.1 * np.abs(kernel).max()
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_four_go_on(work):
+    starts = [json.loads(x) for x in (work / "run/starts.jsonl").open()]
+    assert [x["processes"] for x in starts] == [2, 4]
+    lines = [json.loads(x) for x in (work / "run/metrics.jsonl").open()]
+    losses = {x["step"]: x["loss"] for x in lines if "loss" in x}
+    assert sorted(losses) == list(range(1, RESUMED + 1))  # none lost, none done twice
+    assert np.isfinite(list(losses.values())).all()
+
+
+@pytest.mark.slow
+def test_the_export_decodes_as_diffusers_does(work, references, draw, assert_parity):
+    """The frozen autoencoder came through training and export as it was."""
+    from id2face_jax import generate
+
+    config, weights = checkpoint.load_export(work / "export")
+    model = generate.make_autoencoder(config)
+    ours, theirs = draw(1, 4, 4, 4)
+    params = {"params": weights["autoencoder"]}
+    image = model.apply(params, ours * model.scale, method="decode")
+    vae = references.autoencoder_kl(references.AUTOENCODERS["tiny"])
+    assert_parity("whole path: decode", image, vae.decode(theirs).sample)
+
+
+@pytest.mark.slow
+def test_the_served_program_samples(work):
+    sample = serving.load_sampler(work / "export")
+    config, _ = checkpoint.load_export(work / "export")
+    rng, side = np.random.default_rng(0), config.data.image_size
+    images = rng.integers(0, 256, (3, side, side, 3), np.uint8)
+    masks = np.zeros((3, side, side), np.float32)
+    masks[:, 8:24, 8:24] = 1.0
+    embeddings = rng.normal(size=(3, config.model.embedding_dim)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    faces = np.asarray(sample(images, masks, embeddings, np.uint32([1, 2, 3]), 90.0))
+    np.testing.assert_array_equal(faces[masks == 0], images[masks == 0])
+    assert np.all((faces != images)[masks == 1].any(axis=-1).mean() > 0.9)
+
+
+def _flat(tree, prefix=""):
+    for key, value in tree.items():
+        if hasattr(value, "items"):
+            yield from _flat(value, f"{prefix}/{key}")
+        else:
+            yield f"{prefix}/{key}", np.asarray(value)
