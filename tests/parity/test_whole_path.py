@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "smoke_full_scale.py")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TRAINED, RESUMED = 20, 24  # steps
-TIMEOUT = 900  # seconds a command; two minutes or so
+TIMEOUT = 1200  # seconds a command; compiling in four processes takes minutes
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,11 @@ def test_training_starts_as_the_checkpoint_and_moves(work, references):
 
 @pytest.mark.slow
 def test_two_processes_train_and_four_go_on(work):
-    starts = [json.loads(x) for x in (work / "run/starts.jsonl").open()]
-    assert [x["processes"] for x in starts] == [2, 4]
-    lines = [json.loads(x) for x in (work / "run/metrics.jsonl").open()]
-    losses = {x["step"]: x["loss"] for x in lines if "loss" in x}
-    assert sorted(losses) == list(range(1, RESUMED + 1))  # none lost, none done twice
-    assert np.isfinite(list(losses.values())).all()
+    assert [x["processes"] for x in _lines(work / "run/starts.jsonl")] == [2, 4]
+    rows = [x for x in _lines(work / "run/metrics.jsonl") if "loss" in x]
+    # None lost, none done twice.
+    assert [x["step"] for x in rows] == list(range(1, RESUMED + 1))
+    assert np.isfinite([x["loss"] for x in rows]).all()
 
 
 @pytest.mark.slow
@@ -131,7 +130,11 @@ def test_the_served_program_samples(work):
     embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
     faces = np.asarray(sample(images, masks, embeddings, np.uint32([1, 2, 3]), 90.0))
     np.testing.assert_array_equal(faces[masks == 0], images[masks == 0])
-    assert np.all((faces != images)[masks == 1].any(axis=-1).mean() > 0.9)
+    assert (faces != images)[masks == 1].any(axis=-1).mean() > 0.9
+
+
+def _lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _flat(tree, prefix=""):
