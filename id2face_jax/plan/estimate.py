@@ -27,6 +27,9 @@ from id2face_jax.data import pipeline
 from id2face_jax.plan import chips, flops, hlo, inputs
 
 PROGRAMS = ("step", "sampler")
+# Triton's products are tuned by running them. Where no GPU is, XLA takes tiles that do
+# not fit some of ours, and gives up; cuBLAS' products are chosen when they run.
+_OPTIONS = {"cuda": {"xla_gpu_enable_triton_gemm": False}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +267,9 @@ def _compile(traced, mesh, chip: chips.Chip, effort: float) -> tuple[float, dict
     """
     unknown = {"accessed_bytes": None, "xla_seconds": None}
     unknown |= {"fits": False, "collectives": {}, "bounds": {}}
-    options = {"exec_time_optimization_effort": effort} if effort else None
+    options = dict(_OPTIONS.get(chip.platform, {}))
+    if effort:
+        options["exec_time_optimization_effort"] = effort
     try:
         with _never_cached():
             compiled = traced.lower().compile(compiler_options=options)
