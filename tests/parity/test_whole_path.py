@@ -10,10 +10,11 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from id2face_jax import checkpoint, serving
+from id2face_jax import checkpoint, generate, serving
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "smoke_full_scale.py")
@@ -107,13 +108,12 @@ def test_two_processes_train_and_four_go_on(work):
 @pytest.mark.slow
 def test_the_export_decodes_as_diffusers_does(work, references, draw, assert_parity):
     """The frozen autoencoder came through training and export as it was."""
-    from id2face_jax import generate
-
     config, weights = checkpoint.load_export(work / "export")
     model = generate.make_autoencoder(config)
     ours, theirs = draw(1, 4, 4, 4)
     params = {"params": weights["autoencoder"]}
-    image = model.apply(params, ours * model.scale, method="decode")
+    decode = jax.jit(model.apply, static_argnames="method")
+    image = decode(params, ours * model.scale, method="decode")
     vae = references.autoencoder_kl(references.AUTOENCODERS["tiny"])
     assert_parity("whole path: decode", image, vae.decode(theirs).sample)
 
