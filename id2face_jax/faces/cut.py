@@ -109,6 +109,8 @@ def _touches_filling(
         size = [max(1, side * _FILLING_SIDE // longest) for side in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
         boxes = boxes * (_FILLING_SIDE / longest)
+    else:  # floodFill takes no view, and nothing that is only to be read
+        image = np.array(image, order="C")
     height, width = image.shape[:2]
     filling = np.zeros((height + 2, width + 2), np.uint8)  # with cv2's rim, 1 too
     flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY

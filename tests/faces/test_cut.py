@@ -94,3 +94,19 @@ def test_whole_portrait_has_no_further_place(detector, face):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (2000, 7)])
 def test_any_size_is_a_picture(detector, shape):
     detector(np.zeros((*shape, 3), np.uint8))
+
+
+@pytest.mark.parametrize("view", ["read-only", "mirrored", "turned"])
+def test_any_layout_of_the_same_pixels_has_the_same_places(detector, face, view):
+    half = PHOTO[: face[3], : (face[0] + face[2]) // 2]
+    views = {
+        "read-only": half.view(),
+        "mirrored": half[:, ::-1].copy()[:, ::-1],
+        "turned": np.ascontiguousarray(half.transpose(1, 0, 2)).transpose(1, 0, 2),
+    }
+    picture = views[view]
+    picture.flags.writeable = False
+    found, expected = detector(picture), detector(np.ascontiguousarray(half))
+    assert len(found) == len(expected) >= 1
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.box, other.box)
