@@ -1,6 +1,6 @@
 """What is found of cut faces, on people held out from training; writes table.md.
 
-.venv/bin/python docs/cut_faces/measure.py PEOPLE [--work runs/cut_faces] [--num 200]
+.venv/bin/python docs/cut_faces/measure.py PEOPLE [--work runs/cut_faces] [--num 600]
     [--detector YUNET.onnx]
 
 PEOPLE and --work are those of train.py. A face counts as found if a box holds the
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("people", type=pathlib.Path, metavar="PEOPLE")
     parser.add_argument("--work", type=pathlib.Path, default="runs/cut_faces")
-    parser.add_argument("--num", type=int, default=200)
+    parser.add_argument("--num", type=int, default=600)
     parser.add_argument("--detector", type=pathlib.Path, metavar="ONNX")
     args = parser.parse_args()
     photos = windows.find(args.people, args.work).testing

@@ -1,6 +1,6 @@
 """Faces that a picture's border cuts: a second, small detector.
 
-CenterFace was trained on whole faces, and misses one in five of those of which the
+CenterFace was trained on whole faces, and misses one in four of those of which the
 border leaves a quarter to four fifths. This network (ours; docs/cut_faces trains and
 measures it) has seen such faces. It gives no points and is less sure than CenterFace,
 so what it finds is a place that may show a face, to be blurred. Owns the network's use.
