@@ -20,8 +20,8 @@ help:
 demo: $(READY)
 	$(VENV)/bin/id2face demo --out demo
 
-# A file at a time in each process, since fixtures are a file's; in the order that they
-# are found, so that the long ones do not come last.
+# A file at a time in each process, since fixtures are a file's. Not those of many tests
+# first, which pytest-xdist would do: our longest ones have few.
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder

@@ -1,4 +1,7 @@
-"""Tiny runs for tests of the training spine: configs, meshes, steps."""
+"""Tiny runs for tests of the training spine: configs, meshes, steps, processes."""
+
+import os
+import sys
 
 import jax
 import ml_collections
@@ -28,6 +31,19 @@ def make_mesh(data: int, fsdp: int) -> jax.sharding.Mesh:
     devices = jax.devices()[: data * fsdp]
     types = (AxisType.Auto,) * 2
     return jax.make_mesh((data, fsdp), sharding.AXES, axis_types=types, devices=devices)
+
+
+def environment(num_devices: int = 1) -> dict[str, str]:
+    """Of a process of its own, with so many CPU devices, that compiles quickly.
+
+    launch/local.sh reads PYTHON.
+    """
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(num_devices),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "PYTHON": sys.executable,
+    }
 
 
 def run_steps(config, mesh, num_steps: int, frozen=None, start=None):

@@ -4,7 +4,6 @@ Every test here starts `id2face train` as users do.
 """
 
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -30,15 +29,6 @@ TINY = [
 TIMEOUT = 600  # seconds; a few suffice on an idle machine
 
 
-def environment(num_devices: int) -> dict[str, str]:
-    return os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(num_devices),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "PYTHON": sys.executable,
-    }
-
-
 def train_command(workdir, *overrides) -> list[str]:
     program = [sys.executable, "-m", "id2face_jax.cli", "train", *TINY]
     return [*program, "--workdir", str(workdir), *overrides]
@@ -47,7 +37,7 @@ def train_command(workdir, *overrides) -> list[str]:
 def run(command, num_devices=1, **variables) -> subprocess.CompletedProcess:
     return subprocess.run(
         command,
-        env=environment(num_devices) | variables,
+        env=runs.environment(num_devices) | variables,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -92,7 +82,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
     stopped = tmp_path / "stopped"
     process = subprocess.Popen(
         train_command(stopped, *overrides),
-        env=environment(1),
+        env=runs.environment(1),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -119,7 +109,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
 def start(command, num_devices=1) -> subprocess.Popen:
     return subprocess.Popen(
         command,
-        env=environment(num_devices),
+        env=runs.environment(num_devices),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

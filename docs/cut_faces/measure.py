@@ -49,7 +49,7 @@ def share_held(box: np.ndarray, places: list) -> float:
     low = [np.maximum(place.box[:2], box[:2]) for place in places]
     high = [np.minimum(place.box[2:], box[2:]) for place in places]
     shared = [np.prod(np.maximum(b - a, 0)) for a, b in zip(low, high, strict=True)]
-    return float(max(shared) / np.prod(box[2:] - box[:2]))
+    return float(max(shared, default=0) / np.prod(box[2:] - box[:2]))
 
 
 def columns(first, second, image: np.ndarray) -> list[list]:
@@ -72,7 +72,7 @@ def missed_as_they_are(people: pathlib.Path, first, second, eyes) -> str:
         num += 1
         for box, _ in eyes(pixels):
             seen = np.clip(box, 0, np.tile(pixels.shape[1::-1], 2))
-            missed += [not way or share_held(seen, way) < 1 / 3 for way in ways]
+            missed += [share_held(seen, way) < 1 / 3 for way in ways]
             faces += 1
     return (
         f"In all {num:,} photos of the held-out people, as they are, another detector "

@@ -16,7 +16,8 @@ The shipped weights: with WIDTHS (16, 32, 64) and DEPTH 4, 4,000 steps before pi
 of things were among the photos, 1,200 with them (--go-on --seed 1 --steps 1200), both
 while the filling beside a leaning border had the photo's noise, and 3,600 with it even
 (--go-on --seed 2 --steps 3600): 50, 15 and 50 busy minutes. Then grown, 3,500 with the
-photos' own borders (--go-on --seed 3 --steps 3500): 67 minutes on two cores.
+photos' own borders (--go-on --seed 3 --steps 3500): 67 minutes on two cores. The script
+and windows.py repeat that last part alone, from the cut.onnx of commit 0c5c4c6.
 """
 
 import argparse

@@ -5,7 +5,6 @@ in two processes, resumed in four, exported with its program, and sampled.
 """
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from flax import traverse_util
 
 from id2face_jax import checkpoint, generate, serving
+from tests import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "smoke_full_scale.py")
@@ -31,14 +31,7 @@ def run():
     def _run(*command, **variables) -> str:
         done = subprocess.run(
             [str(word) for word in command],
-            # Programs as small as these take longer to optimise than to run.
-            env=os.environ
-            | {
-                "JAX_PLATFORMS": "cpu",
-                "PYTHON": sys.executable,
-                "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            }
-            | variables,
+            env=runs.environment() | variables,
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
