@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import AxisType
 
 from configs import smoke
-from id2face_jax import programs, sharding
 from id2face_jax.data import pipeline
+from id2face_jax.training import programs, sharding
 
 
 def tiny_config(task: str = "autoencoder", **changes) -> ml_collections.ConfigDict:

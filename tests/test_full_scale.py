@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from configs import celebahq256, ffhq512, smoke_full_scale
-from id2face_jax import generate, sharding, steps
 from id2face_jax.convert import diffusers
 from id2face_jax.convert.start import start_model
+from id2face_jax.models import build
+from id2face_jax.training import sharding, steps
 from tests import runs
 from tests.convert import foreign
 
@@ -18,7 +19,7 @@ def test_two_sharded_steps_train_from_converted_weights():
     config = smoke_full_scale.get_config()
     config.mesh.fsdp = 8
     tensors, _ = diffusers.autoencoder_tensors(foreign.draw("AutoencoderKL"))
-    module = generate.make_autoencoder(config)
+    module = build.make_autoencoder(config)
     frozen = {"autoencoder": diffusers.convert_autoencoder(tensors, module, "vae")}
     start = start_model(config, foreign.draw("UNet2DConditionModel"), "unet")
     mesh = runs.make_mesh(1, 8)
@@ -58,7 +59,7 @@ def test_every_leaf_is_laid_out_and_none_over_1_mb_is_replicated(experiment, num
 def _autoencoder_shapes(config):
     size = config.data.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    module = generate.make_autoencoder(config)
+    module = build.make_autoencoder(config)
     return jax.eval_shape(module.init, jax.random.key(0), image)["params"]
 
 
@@ -67,12 +68,12 @@ def test_eps_needs_a_schedule_that_leaves_some_signal():
     assert config.model.prediction == "eps"
     config.model.schedule = "cosine"
     with pytest.raises(ValueError, match="no x0 at the start of the cosine"):
-        generate.noise_schedule(config)
+        build.noise_schedule(config)
 
 
 @pytest.mark.parametrize(
     ("group", "make"),
-    [("autoencoder", generate.make_autoencoder), ("model", generate.make_model)],
+    [("autoencoder", build.make_autoencoder), ("model", build.make_model)],
 )
 def test_unknown_kinds_are_errors(group, make):
     config = smoke_full_scale.get_config()

@@ -24,6 +24,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
 from id2face_jax.evaluation.tables import cell, grid  # noqa: E402
+from id2face_jax.generation import exports  # noqa: E402
 
 CONFIG = "configs/ablation.py"
 # What is trained: name to what the table calls it, and fields of the config.
@@ -138,10 +139,10 @@ def held_out_loss(folder: pathlib.Path, export: pathlib.Path, records: str) -> f
         import numpy as np
 
         from configs import ablation
-        from id2face_jax import checkpoint, objectives
         from id2face_jax.data import pipeline
+        from id2face_jax.training import objectives
 
-        saved, weights = checkpoint.load_export(export)
+        saved, weights = exports.load_export(export)
         config = ml_collections.ConfigDict(saved).copy_and_resolve_references()
         config.data = ablation.get_config().data
         config.data.records, config.loss.judge_every = records, 0

@@ -10,13 +10,13 @@ import pathlib
 import jax
 import ml_collections
 
-from id2face_jax import checkpoint
 from id2face_jax.anonymize import generator
 from id2face_jax.benchmark import timing, training
 from id2face_jax.benchmark.sampler import Model
 from id2face_jax.evaluation.tables import grid
+from id2face_jax.generation import exports
 from id2face_jax.plan import flops
-from id2face_jax.steps import make_task
+from id2face_jax.training.steps import make_task
 
 HERE = pathlib.Path(__file__).resolve().parent
 # What is run, without the judge, without the critic, without the gradient.
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     generator.use_compilation_cache()
-    model = Model(*checkpoint.load_weights(None))
+    model = Model(*exports.load_weights(None))
     parts = {name: make_part(model, args.pairs, *without) for name, *without in PARTS}
     tasks = {name: task for name, (task, _) in parts.items()}
     seconds = timing.in_turns(tasks, args.repeats)

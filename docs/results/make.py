@@ -25,19 +25,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from id2face_jax import demo, generate, grids  # noqa: E402
+from id2face_jax import demo  # noqa: E402
 from id2face_jax.anonymize import keys  # noqa: E402
 from id2face_jax.anonymize.generator import use_compilation_cache  # noqa: E402
 from id2face_jax.data import records  # noqa: E402
-from id2face_jax.evaluation import (  # noqa: E402
-    attacks,
-    gates,
-    methods,
-    opening,
-    people,
-    run,
-)
+from id2face_jax.evaluation import attacks, gates, methods, opening, people, run  # noqa: E402
 from id2face_jax.faces import align, detect, embed, mask  # noqa: E402
+from id2face_jax.models import build  # noqa: E402
+from id2face_jax.training import grids  # noqa: E402
 
 NUM_IDENTITIES = 1000  # sampled, real and random ones
 COLUMNS = 8  # identities of the grid
@@ -71,7 +66,7 @@ def real_identities(path: str, split: str, num: int) -> np.ndarray:
 
 def draw_identities(config, weights, path: str) -> dict:
     """identities.png: pairwise cosines; returns distances and nearest train people."""
-    model = generate.make_model(config)
+    model = build.make_model(config)
     shape = (NUM_IDENTITIES, config.model.identity_dim)
     latents = jax.random.normal(jax.random.key(0), shape)
     decode = jax.jit(

@@ -19,9 +19,9 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float, UInt8, UInt32
 
-from id2face_jax import checkpoint, generate
 from id2face_jax.anonymize import stored
 from id2face_jax.anonymize.cores import over_cores
+from id2face_jax.generation import exports, generate
 
 # Batch sizes that are compiled; others are padded up to one of them or cut into some.
 BUCKETS = (1, 4, 16)
@@ -129,7 +129,7 @@ class DiffusionGenerator:
     @classmethod
     def from_export(cls, path: str | os.PathLike | None = None, **options):
         """The generator of an export or a training run; None: the embedded default."""
-        return cls(*checkpoint.load_weights(path), **options)
+        return cls(*exports.load_weights(path), **options)
 
     def __call__(self, requests: Requests) -> UInt8[np.ndarray, "n s s 3"]:
         """New crops, row by row; see `Requests`."""
@@ -158,7 +158,7 @@ class DiffusionGenerator:
         )
         with self._lock:  # threads that start together would all trace
             if len(rows) not in self._programs:
-                name = f"generate {checkpoint.to_json(self._config)} {self.num_steps}"
+                name = f"generate {exports.to_json(self._config)} {self.num_steps}"
                 self._programs[len(rows)] = stored.program(
                     self._sample, arguments, name
                 )
@@ -182,7 +182,7 @@ class DiffusionGenerator:
 
 def _fingerprint(config: ml_collections.FrozenConfigDict, weights: dict) -> str:
     """SHA-256, in hex, of the networks' config and every weight."""
-    digest = hashlib.sha256(checkpoint.to_json(config).encode())
+    digest = hashlib.sha256(exports.to_json(config).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())

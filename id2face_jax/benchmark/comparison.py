@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from id2face_jax import generate
 from id2face_jax.benchmark import sampler, timing, torch_side, training
 from id2face_jax.benchmark.sampler import Model
 from id2face_jax.compiling import inference_options
 from id2face_jax.convert import diffusers as convert
-from id2face_jax.models.sd_unet import StableUNet
+from id2face_jax.models import build
+from id2face_jax.models.stable_diffusion.unet import StableUNet
 from id2face_jax.plan import flops
 
 # Stable Diffusion 1.5's UNet at a fifth of its width: 34 M parameters.
@@ -58,7 +58,7 @@ def check_same(what: str, ours: int, theirs: int) -> None:
 def _latents(model: Model) -> tuple[int, int, int]:
     """(side, channels of the latent, channels that our UNet sees)."""
     config = model.config
-    side = config.data.image_size // generate.make_autoencoder(config).factor
+    side = config.data.image_size // build.make_autoencoder(config).factor
     channels = config.autoencoder.latent_channels
     # z_t, z_m, the mask, and the portrait where there is one.
     return side, channels, channels * (3 if config.model.portrait else 2) + 1

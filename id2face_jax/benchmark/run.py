@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from id2face_jax import checkpoint
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.benchmark import (
     anonymizing,
@@ -24,6 +23,7 @@ from id2face_jax.benchmark import (
     training,
 )
 from id2face_jax.benchmark.training import Run
+from id2face_jax.generation import exports
 
 SCHEMA_VERSION = "1.0"
 SECTIONS = (
@@ -107,7 +107,7 @@ def measure(options: Options, out: pathlib.Path) -> dict:
     wanted = set(options.only) - (set() if torch else {"comparison"})
     if not wanted:
         raise ValueError("--only comparison needs --compare diffusers; give that, too")
-    model = sampler.Model(*checkpoint.load_weights(options.checkpoint))
+    model = sampler.Model(*exports.load_weights(options.checkpoint))
     result = {
         "schema_version": SCHEMA_VERSION,
         "quick": options.quick,

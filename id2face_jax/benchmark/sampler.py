@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from id2face_jax import generate
 from id2face_jax.benchmark import timing
 from id2face_jax.compiling import inference_options
 from id2face_jax.faces import align
 from id2face_jax.faces.mask import face_mask
+from id2face_jax.generation import generate
 from id2face_jax.plan import flops
 
 MODE = "embedding"  # as the anonymizer samples

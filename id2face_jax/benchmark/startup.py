@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from id2face_jax.benchmark import timing
+from id2face_jax.generation import exports
 
 _CACHE = "ID2FACE_CACHE_DIR"
 
@@ -69,12 +70,11 @@ def main(argv: Sequence[str]) -> None:
     """Prints the seconds of this process as JSON; argv: [checkpoint]."""
     import jax
 
-    from id2face_jax import checkpoint
     from id2face_jax.anonymize import generator
     from id2face_jax.benchmark import sampler
 
     generator.use_compilation_cache()
-    model = sampler.Model(*checkpoint.load_weights(argv[0] if argv else None))
+    model = sampler.Model(*exports.load_weights(argv[0] if argv else None))
     faces = sampler.make_faces(model.config, 1)
     seeds = jax.numpy.zeros(1, jax.numpy.uint32)
     program = sampler.jitted(model, model.config.model.sample_steps)

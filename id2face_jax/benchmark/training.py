@@ -16,12 +16,13 @@ import ml_collections
 import numpy as np
 from jax.sharding import AxisType
 
-from id2face_jax import metrics, programs, sharding
 from id2face_jax.benchmark import timing
 from id2face_jax.benchmark.sampler import Model
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
+from id2face_jax.generation import exports
 from id2face_jax.plan import flops
+from id2face_jax.training import metrics, programs, sharding
 
 NUM_DEVICES = 4
 
@@ -135,12 +136,11 @@ def across_devices(checkpoint: str | None, pairs: int, repeats: int) -> dict:
 
 def main(argv: Sequence[str]) -> None:
     """Prints the times of both meshes as JSON; argv: pairs, repeats, [checkpoint]."""
-    from id2face_jax import checkpoint
     from id2face_jax.anonymize import generator
 
     generator.use_compilation_cache()
     pairs, repeats, *path = argv
-    model = Model(*checkpoint.load_weights(path[0] if path else None))
+    model = Model(*exports.load_weights(path[0] if path else None))
     config = make_config(model, int(pairs), None, judge=False)
     runs = {str(n): make_run(config, model, n) for n in (1, NUM_DEVICES)}
     seconds = timing.in_turns(runs, int(repeats))

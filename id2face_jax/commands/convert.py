@@ -70,7 +70,6 @@ def _json_beside(path: pathlib.Path) -> dict:
 def _autoencoder(tensors, path: pathlib.Path):
     import ml_collections
 
-    from id2face_jax import generate
     from id2face_jax.convert import diffusers
 
     tensors, left_out = diffusers.autoencoder_tensors(tensors)
@@ -78,16 +77,15 @@ def _autoencoder(tensors, path: pathlib.Path):
     config = ml_collections.ConfigDict(
         {"task": "autoencoder", "autoencoder": ae, "train": {"dtype": "float32"}}
     )
-    model = generate.make_autoencoder(config)
+    model = build.make_autoencoder(config)
     params = diffusers.convert_autoencoder(tensors, model, str(path))
     return config, {"autoencoder": params}, left_out
 
 
 def _unet(tensors, path: pathlib.Path, config_path, overrides):
     """The whole trainable model of the config, started with the file's UNet."""
-    from id2face_jax import checkpoint
-    from id2face_jax.commands.train import load_config
     from id2face_jax.convert import diffusers, start
+    from id2face_jax.training.settings import load_config
 
     if config_path is None:
         raise ValueError(
@@ -99,7 +97,7 @@ def _unet(tensors, path: pathlib.Path, config_path, overrides):
         diffusers.check_unet_config(found, config, str(path))
     weights = {"model": start.start_model(config, tensors, str(path))}
     if config.autoencoder.weights not in ("", "random"):
-        _, trees = checkpoint.load_export(config.autoencoder.weights)
+        _, trees = exports.load_export(config.autoencoder.weights)
         weights["autoencoder"] = trees["autoencoder"]
     return config, weights
 
@@ -107,9 +105,7 @@ def _unet(tensors, path: pathlib.Path, config_path, overrides):
 def _write(out, path, config, weights, left_out) -> int:
     import jax
 
-    from id2face_jax import checkpoint
-
-    folder = checkpoint.save_export(out, config, weights)
+    folder = exports.save_export(out, config, weights)
     sizes = {
         name: sum(x.size for x in jax.tree.leaves(tree))
         for name, tree in weights.items()

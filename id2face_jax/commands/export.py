@@ -47,19 +47,19 @@ def run(args: argparse.Namespace) -> int:
     """Exports and says what."""
     import jax
 
-    from id2face_jax import checkpoint, sampling, serving
+    from id2face_jax.generation import exports, sampling, serving
 
-    config, weights, step = checkpoint.load_run(args.checkpoint, args.step)
+    config, weights, step = exports.load_run(args.checkpoint, args.step)
     config = sampling.with_defaults(config, args.steps, args.temperature)
     if args.autoencoder is not None:
-        saved, trees = checkpoint.load_export(args.autoencoder)
-        checkpoint.check_same_fields(
-            saved, config, checkpoint.AUTOENCODER_FIELDS, args.autoencoder
+        saved, trees = exports.load_export(args.autoencoder)
+        exports.check_same_fields(
+            saved, config, exports.AUTOENCODER_FIELDS, args.autoencoder
         )
         weights = weights | {"autoencoder": trees["autoencoder"]}
     # First the program, which may fail: then nothing is left behind.
     program = serving.export_sampler(config, weights) if args.serving else None
-    out = checkpoint.save_export(args.out, config, weights, args.dtype)
+    out = exports.save_export(args.out, config, weights, args.dtype)
     num = sum(x.size for x in jax.tree.leaves(weights))
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(

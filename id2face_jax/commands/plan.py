@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     # A plan needs no device of this machine; CUDA must be there to compile for it.
     is_gpu = args.topology.startswith("h100")
     os.environ.setdefault("JAX_PLATFORMS", "cpu,cuda" if is_gpu else "cpu")
-    from id2face_jax.commands.train import load_config
     from id2face_jax.plan import chips, estimate, sweep, table
+    from id2face_jax.training.settings import load_config
 
     if args.sweep and (args.batch or args.fsdp or args.only):
         raise ValueError("--sweep finds the batch and the mesh of the step by itself")

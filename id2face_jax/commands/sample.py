@@ -48,14 +48,15 @@ def run(args: argparse.Namespace) -> int:
 
     import ml_collections
 
-    from id2face_jax import checkpoint, grids, sampling
     from id2face_jax.data import pipeline
+    from id2face_jax.generation import exports, sampling
+    from id2face_jax.training import grids
 
     if not 0.0 <= args.angle <= 180.0:
         raise ValueError(f"angle is {args.angle}; use 0 to 180 degrees")
     if args.seed < 0:
         raise ValueError(f"seed is {args.seed}; use 0 or more")
-    config, weights = checkpoint.load_weights(args.checkpoint)
+    config, weights = exports.load_weights(args.checkpoint)
     if config.task != "id2face":
         raise ValueError(
             f"{args.checkpoint} holds the {config.task} stage, which cannot sample; "

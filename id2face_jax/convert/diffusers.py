@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from id2face_jax.convert import matching
-from id2face_jax.models.sd_autoencoder import StableAutoencoder
+from id2face_jax.models.stable_diffusion.autoencoder import StableAutoencoder
 
 # Tensors of a full checkpoint that belong to other networks: CompVis' training losses
 # and their statistics, moving averages, text encoders and schedules.

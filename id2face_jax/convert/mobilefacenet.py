@@ -1,11 +1,6 @@
 """MobileFaceNet ONNX exports to our parameters, by a walk along the graph."""
 
-from id2face_jax.convert.onnx_graph import (
-    Graph,
-    take_conv,
-    take_dense,
-    take_prelu,
-)
+from id2face_jax.convert.onnx_graph import Graph, take_conv, take_dense, take_prelu
 from id2face_jax.convert.recognizers import finish
 
 

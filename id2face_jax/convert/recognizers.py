@@ -21,8 +21,8 @@ import numpy as np
 from flax import linen as nn
 
 from id2face_jax.convert import matching
-from id2face_jax.models.iresnet import IResNet
-from id2face_jax.models.mobilefacenet import MobileFaceNet
+from id2face_jax.models.recognizers.iresnet import IResNet
+from id2face_jax.models.recognizers.mobilefacenet import MobileFaceNet
 
 SIZE = 112  # pixels of an aligned face
 EPSILON = 1e-5  # of insightface's batch normalisations

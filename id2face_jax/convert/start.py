@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from id2face_jax import generate
 from id2face_jax.convert import diffusers
+from id2face_jax.models import build
 
 
 def start_model(
@@ -29,8 +29,8 @@ def start_model(
             f"model.kind is {config.model.kind!r}, which has no place for a converted "
             "UNet; use a config such as configs/ffhq512.py"
         )
-    model = generate.make_model(config)
-    side = config.data.image_size // generate.make_autoencoder(config).factor
+    model = build.make_model(config)
+    side = config.data.image_size // build.make_autoencoder(config).factor
 
     def init(key):
         zeros = jnp.zeros((1, side, side, config.autoencoder.latent_channels))

@@ -20,11 +20,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn import linear_model, model_selection, pipeline, preprocessing
 
-from id2face_jax import generate
 from id2face_jax.evaluation import figures, intervals, privacy, utility
 from id2face_jax.evaluation.bench import Bench, Outputs
 from id2face_jax.evaluation.methods import Generator, Method
 from id2face_jax.evaluation.people import Draw
+from id2face_jax.generation import generate
+from id2face_jax.models import build
 
 MIN_PARROT_PHOTOS, MAX_PARROT_PHOTOS = 4, 20  # a person; the cap stops celebrities
 _FOLDS = 4
@@ -152,8 +153,8 @@ def photo_latents(
 ) -> tuple[Float[np.ndarray, "n j"], Float[np.ndarray, "n k"]]:
     """Every untouched photo's latent, and its attribute latent's mean; flattened."""
     config = generator.config
-    model = generate.make_model(config)
-    autoencoder = generate.make_autoencoder(config)
+    model = build.make_model(config)
+    autoencoder = build.make_autoencoder(config)
 
     @jax.jit
     def encode(weights, images):

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from id2face_jax import generate
 from id2face_jax.diffusion import process
 from id2face_jax.evaluation.methods import Generator
 from id2face_jax.evaluation.people import Batch
+from id2face_jax.generation import generate
+from id2face_jax.models import build
 
 TIMES = (0.9, 0.5, 0.1)
 
@@ -36,8 +37,8 @@ def block_gates(
 ) -> dict[str, Float[np.ndarray, "t n s s"]]:
     """Each block's gate for each face at each time: 1 listens to the identity alone."""
     config, size = generator.config, batch.images.shape[1]
-    model = generate.make_model(config)
-    alpha_sigma = generate.noise_schedule(config)
+    model = build.make_model(config)
+    alpha_sigma = build.noise_schedule(config)
 
     @jax.jit
     def look(weights, faces, latents, seeds, t):

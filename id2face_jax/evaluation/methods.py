@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from id2face_jax import generate
 from id2face_jax.evaluation import baselines
 from id2face_jax.evaluation.people import Batch, People
+from id2face_jax.generation import generate
 
 # Method to generate.MODES, and what it is, for readers of the report.
 GENERATOR = {

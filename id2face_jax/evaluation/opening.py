@@ -9,7 +9,6 @@ import importlib.metadata
 import pathlib
 from collections.abc import Sequence
 
-from id2face_jax import checkpoint
 from id2face_jax.anonymize.generator import DiffusionGenerator
 from id2face_jax.data import photos, prepare
 from id2face_jax.evaluation import judges
@@ -19,6 +18,7 @@ from id2face_jax.evaluation.figures import BUILT_IN
 from id2face_jax.evaluation.methods import Generator
 from id2face_jax.evaluation.people import People, open_people
 from id2face_jax.faces import embed, pixels
+from id2face_jax.generation import exports
 
 __all__ = ["find_people", "make_bench", "open_generator", "open_people"]
 _DEFAULT_SIZE = 128  # crops of prepared photos where no generator asks for another
@@ -28,7 +28,7 @@ def open_generator(
     path: str | None, num_steps: int | None, angle: float, batch_size: int
 ) -> Generator:
     """Weights of an export, ready to be sampled. path: None is the embedded default."""
-    config, weights = checkpoint.load_export(path)
+    config, weights = exports.load_export(path)
     product = DiffusionGenerator(config, weights, num_steps=num_steps)
     return Generator(
         config, weights, product.fingerprint, product.num_steps, angle, batch_size

@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
-from id2face_jax.generate import to_float
+from id2face_jax.generation.generate import to_float
 
 # What a pickled numpy array names, under numpy's old and new module names.
 _ALLOWED = {

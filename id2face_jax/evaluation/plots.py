@@ -1,17 +1,14 @@
 """Charts and picture grids of the report, as PNG bytes.
 
-Owns what is drawn, not what it means: the sentences are in `report`. Matplotlib's
-object interface with the Agg canvas: no display, no global state.
+Owns what is drawn, not what it means: the sentences are in `report`.
 """
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib import figure as mpl_figure
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from id2face_jax import charts
 from id2face_jax.evaluation import privacy
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
@@ -30,20 +27,6 @@ COLORS = (
 _COARSE = 20  # fine cosine bins in a drawn one
 
 
-def new(columns: int, width: float, height: float):
-    """(figure, its `columns` axes in an array); sizes in inches."""
-    figure = mpl_figure.Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, np.atleast_1d(figure.subplots(1, columns))
-
-
-def png(figure) -> bytes:
-    """The figure as a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
-
-
 def _with_legend(figure, panels) -> bytes:
     """One legend for all panels, below them, where it hides nothing."""
     handles, labels = panels[0].get_legend_handles_labels()
@@ -56,7 +39,7 @@ def _with_legend(figure, panels) -> bytes:
             frameon=False,
             fontsize=8,
         )
-    return png(figure)
+    return charts.png(figure)
 
 
 def _plain(axes, title: str, x: str, y: str):
@@ -69,7 +52,7 @@ def _plain(axes, title: str, x: str, y: str):
 def recognition_bars(result: dict, field: str, clean_field: str) -> bytes:
     """One panel a recogniser: how many of 100 photos are recognised, per method."""
     names = list(result["recognizers"])
-    figure, panels = new(len(names), 5.2 * len(names), 3.6)
+    figure, panels = charts.new(len(names), 5.2 * len(names), 3.6)
     for axes, name in zip(panels, names, strict=True):
         for place, row in enumerate(result["rows"]):
             judged = row["recognizers"][name]
@@ -89,7 +72,7 @@ def recognition_bars(result: dict, field: str, clean_field: str) -> bytes:
         axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
         axes.set_ylim(0, 103)
         _plain(axes, f"judged by {name}", "", "recognised, % of comparisons")
-    return png(figure)
+    return charts.png(figure)
 
 
 def _coarse(counts: np.ndarray) -> np.ndarray:
@@ -104,7 +87,7 @@ def score_histograms(
 
     parts: recogniser to label to counts. thresholds: drawn where known.
     """
-    figure, panels = new(len(parts), 5.2 * len(parts), 3.4)
+    figure, panels = charts.new(len(parts), 5.2 * len(parts), 3.4)
     edges = privacy.BINS[::_COARSE]
     for axes, (name, histograms) in zip(panels, parts.items(), strict=True):
         for color, (label, counts) in zip(COLORS, histograms.items(), strict=False):
@@ -123,7 +106,7 @@ def det_curves(
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]],
 ) -> bytes:
     """One panel a recogniser: share of own photos missed over false accepts."""
-    figure, panels = new(len(curves), 5.2 * len(curves), 3.8)
+    figure, panels = charts.new(len(curves), 5.2 * len(curves), 3.8)
     for axes, (name, methods) in zip(panels, curves.items(), strict=True):
         for color, (method, (false_accepts, missed)) in zip(
             COLORS, methods.items(), strict=False
@@ -148,7 +131,7 @@ def det_curves(
 def fairness_bars(row: dict, name: str, field: str) -> bytes:
     """One panel an axis: detection and recognition in each bin, by one recogniser."""
     axes_names = list(dict.fromkeys(entry["axis"] for entry in row["fairness"]))
-    figure, panels = new(len(axes_names), 3.6 * len(axes_names), 3.8)
+    figure, panels = charts.new(len(axes_names), 3.6 * len(axes_names), 3.8)
     for axes, axis in zip(panels, axes_names, strict=True):
         entries = [entry for entry in row["fairness"] if entry["axis"] == axis]
         for place, entry in enumerate(entries):
@@ -199,7 +182,7 @@ def picture_grid(
                 axes.set_ylabel(
                     labels[row], rotation=0, ha="right", va="center", fontsize=8
                 )
-    return png(figure)
+    return charts.png(figure)
 
 
 def heat_grid(
@@ -226,4 +209,4 @@ def heat_grid(
     for axes in panels.ravel():
         axes.set_axis_off()
     figure.colorbar(shown, ax=panels, shrink=0.7)
-    return png(figure)
+    return charts.png(figure)

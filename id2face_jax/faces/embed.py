@@ -1,6 +1,6 @@
 """Recognisers: faces to unit vectors whose cosine tells people apart.
 
-Owns the protocol and two recognisers: dlib's ResNet (the default, `models.dlib_resnet`,
+Owns the protocol and two recognisers: dlib's ResNet (the default,
 centred and whitened), and any ArcFace-like ONNX file of the user. A recogniser is part
 of what a model was trained on, so its `name` changes whenever its vectors do. Leaves
 the fit of the whitening to `whitening`.
@@ -19,8 +19,8 @@ import onnxruntime
 from jaxtyping import Float, UInt8
 
 from id2face_jax.compiling import inference_options
-from id2face_jax.faces import align, pixels, whitening
-from id2face_jax.models import dlib_resnet
+from id2face_jax.faces import align, dlib_file, pixels, whitening
+from id2face_jax.models.recognizers import dlib_resnet
 
 # Faces go through the network in blocks of these sizes, so that it compiles twice at
 # most: few faces at little cost (two: a changed face is looked at where it was and
@@ -68,7 +68,7 @@ class DlibNetwork:
     """
 
     def __init__(self):
-        params = jax.tree.map(jnp.asarray, dlib_resnet.load_params())
+        params = jax.tree.map(jnp.asarray, dlib_file.load_params())
         embed = jax.jit(_embed_views, compiler_options=inference_options())
         self._embed = functools.partial(embed, params)
 

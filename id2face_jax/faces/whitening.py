@@ -5,30 +5,27 @@ module owns the map that takes it away, raw -> unit((raw - mean) @ matrix), how 
 chosen, and the thresholds that go with it. It is fitted on people a model may train on
 (the `train` split of records), never on those that judge it.
 
-    python -m id2face_jax.faces.whitening RECORDS --out FILE.npz
+    python -m id2face_jax.data.fit_whitening RECORDS --out FILE.npz
 
 refits it. Candidates are compared by cross-fitting: each fifth of the people is scored
 by maps fitted on the others, so no one is judged by a map that has seen them.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
-from id2face_jax.models import dlib_resnet
+from id2face_jax.faces import dlib_file
 
 FILE = pathlib.Path(__file__).parents[1] / "pretrained" / "dlib_whitening.npz"
 _FOLDS = 5
 _SEED = 0  # of the folds
 _MAX_PHOTOS = 4  # a person in a comparison: pairs grow with the square, and LFW has a
 # president with 530 photos
-_BLOCK = 256  # crops read at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Whitening:
         return hashlib.sha256(data).hexdigest()[:8]
 
     def __call__(self, raw: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
-        """Unit vectors; the same as `models.dlib_resnet.whiten`, in numpy."""
+        """Unit vectors; the same as `dlib_resnet.whiten`, in numpy."""
         x = (raw - self.mean) @ self.matrix
         return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
 
@@ -72,7 +69,7 @@ def load(path: pathlib.Path = FILE) -> Whitening:
 def judge() -> dict:
     """dlib's network and the map, for `objectives`: {"params", "mean", "matrix"}."""
     fitted = load()
-    params = dlib_resnet.load_params()
+    params = dlib_file.load_params()
     return {"params": params, "mean": fitted.mean, "matrix": fitted.matrix}
 
 
@@ -183,10 +180,10 @@ def _cross_fit(raw: np.ndarray, person_ids: np.ndarray, fit: Callable):
     fold_of = np.random.default_rng(_SEED).permutation(len(people)) % _FOLDS
     fold = fold_of[np.searchsorted(people, person_ids)]
     same, different = [], []
-    spoken_for = _rank_within(person_ids) < _MAX_PHOTOS
+    is_counted = _rank_within(person_ids) < _MAX_PHOTOS
     for held_out in range(_FOLDS):
         stats = measure(raw[fold != held_out], person_ids[fold != held_out])
-        inside = (fold == held_out) & spoken_for
+        inside = (fold == held_out) & is_counted
         fitted = Whitening(stats.mean, fit(stats), 0.0, 0.0)
         scores = _pair_scores(fitted(raw[inside]), person_ids[inside])
         same.append(scores[0])
@@ -221,28 +218,3 @@ def choose(
         stats.mean.astype(np.float32), fit(stats).astype(np.float32), strict, loose
     )
     return fitted, lines
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line: fits on the train split of RECORDS, prints the comparison."""
-    # Here, since `embed` reads the fitted map through this module.
-    from id2face_jax.data import records
-    from id2face_jax.faces.embed import DlibNetwork
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("records", help="folder that `id2face prepare` wrote")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help=".npz to write")
-    args = parser.parse_args(argv)
-    source = records.open_records(args.records, "train")
-    network, parts = DlibNetwork(), []
-    for start in tqdm(range(0, len(source), _BLOCK), unit="block"):
-        rows = [source[i] for i in range(start, min(start + _BLOCK, len(source)))]
-        landmarks = np.stack([row["landmarks"] for row in rows])
-        parts.append(network([row["image"] for row in rows], landmarks))
-    whitening, report = choose(np.concatenate(parts), source.person_ids)
-    print("\n".join(report))
-    save(args.out, whitening)
-
-
-if __name__ == "__main__":
-    main()

@@ -22,9 +22,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from id2face_jax import programs, serving, sharding
 from id2face_jax.data import pipeline
+from id2face_jax.generation import serving
 from id2face_jax.plan import chips, flops, hlo, inputs
+from id2face_jax.training import programs, sharding
 
 PROGRAMS = ("step", "sampler")
 # Triton's products are tuned by running them. Where no GPU is, XLA takes tiles that do

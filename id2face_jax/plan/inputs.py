@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from id2face_jax import generate
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
+from id2face_jax.models import build
 
 
 def fit_config(
@@ -53,7 +53,7 @@ def frozen_shapes(config: ml_collections.ConfigDict) -> dict:
         return {}
     size = config.data.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    autoencoder = generate.make_autoencoder(config)
+    autoencoder = build.make_autoencoder(config)
     params = jax.eval_shape(autoencoder.init, jax.random.key(0), image)["params"]
     frozen = {"autoencoder": params}
     if config.loss.judge_every:

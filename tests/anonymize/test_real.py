@@ -8,7 +8,6 @@ import pytest
 import skimage.data
 
 from configs import smoke
-from id2face_jax import generate
 from id2face_jax.anonymize import verify
 from id2face_jax.anonymize.anonymizer import Anonymizer
 from id2face_jax.anonymize.generator import (
@@ -20,6 +19,7 @@ from id2face_jax.anonymize.generator import (
 from id2face_jax.anonymize.settings import Settings
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.embed import DlibRecognizer
+from id2face_jax.models import build
 from tests.anonymize import planted
 from tests.draws import random_params
 
@@ -33,7 +33,7 @@ def tiny_config(embedding_dim=16):
 
 def random_weights(config):
     """Weights drawn at random, so that no path through the networks is zero."""
-    model, autoencoder = generate.make_model(config), generate.make_autoencoder(config)
+    model, autoencoder = build.make_model(config), build.make_autoencoder(config)
     size, dim = config.data.image_size, config.model.embedding_dim
 
     x = jnp.zeros((1, size, size, 3))

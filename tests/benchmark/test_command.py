@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from id2face_jax import checkpoint, cli, sharding, steps
+from id2face_jax import cli
 from id2face_jax.anonymize import generator
 from id2face_jax.benchmark import machine, run, sampler, training
 from id2face_jax.data import pipeline
+from id2face_jax.generation import exports
 from id2face_jax.plan import flops
+from id2face_jax.training import sharding, steps
 from tests import draws, runs
 
 COUNTS = {"parameters": 2, "unet_parameters": 1}
@@ -26,12 +28,12 @@ def export(tmp_path_factory):
     shapes = {"model": state.params, "autoencoder": state.frozen["autoencoder"]}
     weights = jax.device_get(draws.random_like(shapes, scale=0.2))
     folder = tmp_path_factory.mktemp("benchmark") / "export"
-    return checkpoint.save_export(folder, config, weights)
+    return exports.save_export(folder, config, weights)
 
 
 @pytest.fixture(scope="module")
 def model(export):
-    return sampler.Model(*checkpoint.load_weights(export))
+    return sampler.Model(*exports.load_weights(export))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,7 +134,7 @@ def _without(monkeypatch, name):
 def test_a_comparison_without_pytorch_says_what_to_do(monkeypatch, capsys, missing):
     _without(monkeypatch, "diffusers")
     _without(monkeypatch, missing)
-    monkeypatch.setattr(checkpoint, "load_weights", None)  # it must not get that far
+    monkeypatch.setattr(exports, "load_weights", None)  # it must not get that far
     assert cli.main(["benchmark", "--compare", "diffusers"]) == 1
     shown = capsys.readouterr().err
     assert "needs " in shown and "make parity" in shown

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from id2face_jax import checkpoint
 from id2face_jax.commands import convert
+from id2face_jax.generation import exports
 from tests.convert import foreign, onnx_files
 
 CONFIG = "configs/smoke_full_scale.py"
@@ -29,14 +29,14 @@ def test_autoencoder_then_unet_make_the_start_of_a_run(tmp_path, capsys):
     note = {"norm_num_groups": 4, "scaling_factor": 0.18215}
     (tmp_path / "vae" / "config.json").write_text(json.dumps(note))
     assert _run(tmp_path / "vae" / "v.safetensors", tmp_path / "ae") == 0
-    config, weights = checkpoint.load_export(tmp_path / "ae")
+    config, weights = exports.load_export(tmp_path / "ae")
     assert config.autoencoder.dims == (8, 8, 16, 16)
     assert set(weights) == {"autoencoder"}
 
     save_file(foreign.draw("UNet2DConditionModel"), tmp_path / "u.safetensors")
     chosen = [f"--config.autoencoder.weights={tmp_path / 'ae'}"]
     assert _run(tmp_path / "u.safetensors", tmp_path / "start", CONFIG, chosen) == 0
-    config, weights = checkpoint.load_export(tmp_path / "start")
+    config, weights = exports.load_export(tmp_path / "start")
     assert config.model.kind == "stable_diffusion"
     assert set(weights) == {"model", "autoencoder"}
     assert "model of 0.07 M, autoencoder of 0.07 M" in capsys.readouterr().out
@@ -53,7 +53,7 @@ def test_recognizer_is_told_by_its_graph(tmp_path):
     onnx_files.save_mobilefacenet(tmp_path / "m.onnx", "prelu")
     for name, kind in (("r", "iresnet"), ("m", "mobilefacenet")):
         assert _run(tmp_path / f"{name}.onnx", tmp_path / name) == 0
-        config, weights = checkpoint.load_export(tmp_path / name)
+        config, weights = exports.load_export(tmp_path / name)
         assert config.recognizer.kind == kind
         assert weights["recognizer"]["project"]["kernel"].dtype == np.float32
 

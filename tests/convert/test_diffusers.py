@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from configs import lfw128, smoke_full_scale
-from id2face_jax import generate, steps
 from id2face_jax.convert import diffusers, start
+from id2face_jax.models import build
+from id2face_jax.training import steps
 from tests import runs
 from tests.convert import foreign
 
@@ -59,7 +60,7 @@ def test_autoencoder_tensors_find_their_places():
     tensors = foreign.draw("AutoencoderKL")
     spelt = foreign.with_compvis_names(tensors, levels=4)
     read, _ = diffusers.autoencoder_tensors(spelt)
-    model = generate.make_autoencoder(smoke_full_scale.get_config())
+    model = build.make_autoencoder(smoke_full_scale.get_config())
     params = diffusers.convert_autoencoder(read, model, "w")
     np.testing.assert_array_equal(
         params["decoder"]["mid_block_attentions_0"]["to_out_0"]["kernel"],

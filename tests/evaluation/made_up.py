@@ -5,9 +5,9 @@ import ml_collections
 import numpy as np
 
 from configs import smoke
-from id2face_jax import generate
 from id2face_jax.data import pipeline
 from id2face_jax.evaluation import bench, methods, people
+from id2face_jax.models import build
 from tests.draws import random_params
 
 SIZE, DIM, NUM_PHOTOS = 32, 16, 40
@@ -68,7 +68,7 @@ def open_bench(root, order=None) -> bench.Bench:
 def make_generator() -> methods.Generator:
     """The smoke model with random weights, two steps."""
     config = smoke.get_config()
-    model, autoencoder = generate.make_model(config), generate.make_autoencoder(config)
+    model, autoencoder = build.make_model(config), build.make_autoencoder(config)
     x = jnp.zeros((1, SIZE, SIZE, 3))
     z = jnp.zeros((1, 4, 4, config.autoencoder.latent_channels))
     init = (z, z, z[..., :1], jnp.ones(1), jnp.zeros((1, DIM)))

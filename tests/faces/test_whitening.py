@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from id2face_jax.data import records
-from id2face_jax.faces import embed, whitening
-from id2face_jax.models import dlib_resnet
+from id2face_jax.data import fit_whitening, records
+from id2face_jax.faces import whitening
+from id2face_jax.models.recognizers import dlib_resnet
 
 
 def people(num: int = 150, photos: int = 4, dim: int = 12):
@@ -115,9 +115,9 @@ def test_the_command_refits_from_records(tmp_path, monkeypatch, capsys):
         def __call__(self, images, landmarks):
             return raw[[round(float(image.mean())) for image in images]]
 
-    monkeypatch.setattr(embed, "DlibNetwork", Network)
+    monkeypatch.setattr(fit_whitening, "DlibNetwork", Network)
     out = tmp_path / "new" / "w.npz"
-    whitening.main([str(tmp_path / "records"), "--out", str(out)])
+    fit_whitening.main([str(tmp_path / "records"), "--out", str(out)])
     fitted, _ = whitening.choose(raw, ids)
     assert whitening.load(out).fingerprint() == fitted.fingerprint()
     assert "chosen" in capsys.readouterr().out

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from skimage import data
 
-from id2face_jax.faces import align
-from id2face_jax.models import dlib_resnet
+from id2face_jax.faces import align, dlib_file
+from id2face_jax.models.recognizers import dlib_resnet
 
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    return dlib_resnet.load_params()
+    return dlib_file.load_params()
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def crop() -> np.ndarray:
 
 def test_parity_with_dlib(params, crop):
     dlib = pytest.importorskip("dlib", reason="dlib-bin is for this test only")
-    model = dlib.face_recognition_model_v1(str(dlib_resnet.weights_path()))
+    model = dlib.face_recognition_model_v1(str(dlib_file.weights_path()))
     view = np.asarray(dlib_resnet.view_of_crops(jnp.asarray(crop[None], jnp.float32)))
     view = np.clip(np.rint(view), 0, 255).astype(np.uint8)
     wanted = np.array(model.compute_face_descriptor(view[0]))
@@ -76,6 +76,6 @@ def test_whitened_vectors_are_unit_and_a_zero_vector_is_no_nan():
 @pytest.mark.parametrize("length", [0, 1000, 60_000])
 def test_another_file_is_refused(tmp_path, length):
     path = tmp_path / "weights.dat"
-    path.write_bytes(dlib_resnet.weights_path().read_bytes()[:length])
+    path.write_bytes(dlib_file.weights_path().read_bytes()[:length])
     with pytest.raises(ValueError, match="is not dlib_face_recognition"):
-        dlib_resnet.load_params(path)
+        dlib_file.load_params(path)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from id2face_jax import checkpoint
 from id2face_jax.benchmark import comparison, run, sampler
+from id2face_jax.generation import exports
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def torch_side(references):
 
 
 def test_the_unet_compared_with_is_as_large_as_ours(torch_side):
-    model = sampler.Model(*checkpoint.load_weights(None))
+    model = sampler.Model(*exports.load_weights(None))
     side, channels, seen = comparison._latents(model)
     unet = torch_side.equal_unet(model.num_unet_parameters, seen, channels, side)
     count = torch_side.count_parameters(unet)

@@ -6,9 +6,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from id2face_jax import generate
 from id2face_jax.convert import diffusers as convert
-from id2face_jax.models.sd_unet import StableUNet
+from id2face_jax.models import build
+from id2face_jax.models.stable_diffusion.unet import StableUNet
 from tests.convert import foreign
 
 
@@ -23,7 +23,7 @@ def _convert_autoencoder(network):
     config = ml_collections.ConfigDict({"train": {"dtype": "float32"}})
     note = {"norm_num_groups": network.config.norm_num_groups}
     config.autoencoder = convert.autoencoder_config(tensors, note, "reference")
-    model = generate.make_autoencoder(config)
+    model = build.make_autoencoder(config)
     return model, convert.convert_autoencoder(tensors, model, "reference")
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from id2face_jax import checkpoint, generate, serving
+from id2face_jax.generation import exports, serving
+from id2face_jax.models import build
 from tests import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -78,11 +79,11 @@ def work(references, tmp_path_factory, run):
 
 @pytest.mark.slow
 def test_training_starts_as_the_checkpoint_and_moves(work, references):
-    _, weights, step = checkpoint.load_run(work / "run")
+    _, weights, step = exports.load_run(work / "run")
     assert step == RESUMED
     unet = references.unet(references.UNETS["tiny"])
     kernel = unet.mid_block.resnets[0].conv1.weight.numpy().transpose(2, 3, 1, 0)
-    _, start = checkpoint.load_export(work / "unet-start")
+    _, start = exports.load_export(work / "unet-start")
     # Which leaf it became is `convert`'s to say: it is the one that equals it.
     flat = traverse_util.flatten_dict(start)
     (name,) = [key for key, x in flat.items() if np.array_equal(x, kernel)]
@@ -102,8 +103,8 @@ def test_two_processes_train_and_four_go_on(work):
 @pytest.mark.slow
 def test_the_export_decodes_as_diffusers_does(work, references, draw, assert_parity):
     """The frozen autoencoder came through training and export as it was."""
-    config, weights = checkpoint.load_export(work / "export")
-    model = generate.make_autoencoder(config)
+    config, weights = exports.load_export(work / "export")
+    model = build.make_autoencoder(config)
     ours, theirs = draw(1, 4, 4, 4)
     params = {"params": weights["autoencoder"]}
     decode = jax.jit(model.apply, static_argnames="method")
@@ -115,7 +116,7 @@ def test_the_export_decodes_as_diffusers_does(work, references, draw, assert_par
 @pytest.mark.slow
 def test_the_served_program_samples(work):
     sample = serving.load_sampler(work / "export")
-    config, _ = checkpoint.load_export(work / "export")
+    config, _ = exports.load_export(work / "export")
     rng, side = np.random.default_rng(0), config.data.image_size
     images = rng.integers(0, 256, (3, side, side, 3), np.uint8)
     masks = np.zeros((3, side, side), np.float32)

@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from id2face_jax import programs, sharding
 from id2face_jax.data import pipeline
 from id2face_jax.plan import hlo
+from id2face_jax.training import programs, sharding
 from tests import runs
 
 MESH = {"data": 2, "fsdp": 4}

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from configs import lfw128, smoke
-from id2face_jax import cli, programs
+from id2face_jax import cli
 from id2face_jax.plan import chips, estimate, flops, hlo, inputs, sweep, table
+from id2face_jax.training import programs
 from tests import runs
 
 GB = 1e9

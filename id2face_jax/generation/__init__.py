@@ -1,0 +1,1 @@
+"""Generation: exported weights, and new faces from them."""

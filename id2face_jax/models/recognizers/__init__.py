@@ -1,0 +1,1 @@
+"""Face recognition networks in linen, for converted weights."""

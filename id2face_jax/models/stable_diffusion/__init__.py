@@ -1,0 +1,1 @@
+"""Stable Diffusion's networks in linen, for its converted weights."""

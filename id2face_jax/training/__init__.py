@@ -1,0 +1,1 @@
+"""Training: objectives, steps, sharding, checkpoints, and the loop that ties them."""

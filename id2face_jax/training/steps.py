@@ -1,0 +1,269 @@
+"""The two training tasks as pure functions: (state, batch) -> (state, metrics).
+
+Owns what one step computes for the autoencoder and for ID2Face. No mesh words, no
+files: arrays are global, so a mean is a mean over all devices. All randomness of a
+step comes from (config.seed, state.step) and is drawn for the whole batch at once,
+before it is cut into micro-batches: sharding changes no number but by rounding, and
+accumulation none but terms that are no mean over rows (free bits, means over pairs,
+the scale of what the critic sees).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from id2face_jax.generation import generate
+from id2face_jax.models import build
+from id2face_jax.training import objectives, optim
+from id2face_jax.training.state import TrainState
+
+TASKS = ("autoencoder", "id2face")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What `train.py` needs to know of a task.
+
+    Attributes:
+      init: key -> TrainState at step 0.
+      train_step: (state, batch) -> (state, metrics), metrics float32 scalars.
+      eval_step: (state, batch, index) -> metrics of the EMA weights, the state as it
+        is; `index` () int32 picks the noise, which is the same at every call.
+      sample_grid: (state, batch) -> uint8 (n, k, s, s, 3), a row a photo, from the
+        EMA weights and the first photos of the batch.
+      grid_labels: k column titles.
+    """
+
+    init: Callable
+    train_step: Callable
+    eval_step: Callable
+    sample_grid: Callable
+    grid_labels: tuple[str, ...]
+
+
+def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> Task:
+    """The task that config.task names.
+
+    Args:
+      config: see configs/base.py.
+      frozen: for "id2face", the parameters that it uses and never trains:
+        "autoencoder", which may lack only where config.autoencoder.weights is
+        "random", and "recognizer" where config.loss.judge_every is not 0.
+    Raises ValueError for an unknown task or missing parameters.
+    """
+    frozen = frozen or {}
+    if config.task == "autoencoder":
+        return _autoencoder_task(config)
+    if config.task == "id2face":
+        if "autoencoder" not in frozen and config.autoencoder.weights != "random":
+            raise ValueError(
+                f"autoencoder.weights is {config.autoencoder.weights!r} and gave no "
+                "parameters; train configs/autoencoder128.py, export it and pass "
+                "--config.autoencoder.weights=EXPORT"
+            )
+        if config.loss.judge_every and "recognizer" not in frozen:
+            raise ValueError(
+                f"loss.judge_every is {config.loss.judge_every}, which needs the "
+                "recogniser's parameters; pass them or set it to 0"
+            )
+        return _id2face_task(config, frozen)
+    raise ValueError(f"task is {config.task!r}; expected one of {TASKS}")
+
+
+def _initial_state(config, params, frozen) -> TrainState:
+    # The EMA is a copy in its own buffers: the step donates the state, and one buffer
+    # in two fields crashes the process.
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=optim.make_optimizer(config).init(params),
+        frozen=frozen,
+    )
+
+
+def start_from(state: TrainState, params: dict) -> TrainState:
+    """`state` with `params` and their copy as EMA: a warm start from an export.
+
+    A critic is no part of what an export does: one that is missing starts afresh, and
+    one that config.loss does not want is left. Raises ValueError if the trees differ in
+    anything else.
+    """
+    rest = {name: value for name, value in params.items() if name != "critic"}
+    fresh = {name: state.params[name] for name in state.params if name == "critic"}
+    params = fresh | (params if fresh else rest)
+    old, new = (jax.tree.map(jnp.shape, tree) for tree in (state.params, params))
+    if old != new:
+        raise ValueError(
+            "train.init_from holds other parameters than config.task needs; export a "
+            "run of the same task and networks"
+        )
+    params = jax.tree.map(jnp.asarray, params)
+    return state.replace(params=params, ema=jax.tree.map(jnp.copy, params))
+
+
+def _split(tree, parts: int):
+    """(b, ...) leaves to (parts, b/parts, ...), strided so that shards stay local."""
+
+    def cut(x):
+        if x.shape[0] % parts:
+            raise ValueError(
+                f"batch of {x.shape[0]} does not divide into optim.accumulate={parts} "
+                "micro-batches; change one of them"
+            )
+        return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+
+    return jax.tree.map(cut, tree)
+
+
+def _gradients(loss_fn, params, examples, parts: int):
+    """Mean loss gradient and metrics over `parts` micro-batches, one at a time."""
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    if parts == 1:
+        (_, metrics), grads = value_and_grad(params, examples)
+        return grads, metrics
+
+    def micro(total, part):
+        (_, metrics), grads = value_and_grad(params, part)
+        return jax.tree.map(jnp.add, total, (grads, metrics)), None
+
+    split = _split(examples, parts)
+    first = jax.tree.map(lambda x: x[0], split)
+    shapes = jax.eval_shape(value_and_grad, params, first)
+    zeros = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), (shapes[1], shapes[0][1])
+    )
+    total, _ = jax.lax.scan(micro, zeros, split)
+    return jax.tree.map(lambda x: x / parts, total)
+
+
+def _make_train_step(config, objective) -> Callable:
+    """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
+    tx = optim.make_optimizer(config)
+
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        examples = (batch, objective.draw(key, batch))
+
+        def loss_fn(params, part):
+            return objective.loss(params, state.frozen, *part)
+
+        grads, metrics = _gradients(
+            loss_fn, state.params, examples, config.optim.accumulate
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = optim.ema_decay(state.step, config)
+        ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), state.ema, params)
+        metrics |= {
+            "grad_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
+            "param_norm": optax.tree.norm(params),
+            "lr": jnp.asarray(optim.make_schedule(config)(state.step), jnp.float32),
+        }
+        state = state.replace(
+            step=state.step + 1, params=params, ema=ema, opt_state=opt_state
+        )
+        return state, metrics
+
+    return train_step
+
+
+def _make_eval_step(config, objective) -> Callable:
+    """The objective of the EMA weights, with noise that depends on `index` alone."""
+
+    def eval_step(state: TrainState, batch: dict, index: jax.Array) -> dict:
+        # One seed further, so that no training step draws the same.
+        key = jax.random.fold_in(jax.random.key(config.seed + 1), index)
+        draws = objective.draw(key, batch)
+        _, metrics = objective.loss(state.ema, state.frozen, batch, draws)
+        return metrics
+
+    return eval_step
+
+
+def _example_images(config) -> jax.Array:
+    size = config.data.image_size
+    return jnp.zeros((1, size, size, 3), jnp.float32)
+
+
+def _autoencoder_task(config) -> Task:
+    autoencoder = build.make_autoencoder(config)
+    objective = objectives.AutoencoderObjective(config)
+
+    def init(key):
+        params = autoencoder.init(key, _example_images(config))["params"]
+        return _initial_state(config, params, {})
+
+    def sample_grid(state, batch):
+        images = batch["image_a"][:8]
+        x = generate.to_float(images)
+        rebuilt = autoencoder.apply({"params": state.ema}, x)
+        return jnp.stack([images, generate.to_uint8(rebuilt)], axis=1)
+
+    return Task(
+        init,
+        _make_train_step(config, objective),
+        _make_eval_step(config, objective),
+        sample_grid,
+        ("source", "autoencoder"),
+    )
+
+
+def _id2face_task(config, frozen) -> Task:
+    model = build.make_model(config)
+    autoencoder = build.make_autoencoder(config)
+    objective = objectives.RecompositionObjective(config)
+
+    def init(key):
+        key, ae_key = jax.random.split(key)
+        used = dict(frozen)
+        if "autoencoder" not in used:
+            used["autoencoder"] = autoencoder.init(ae_key, _example_images(config))[
+                "params"
+            ]
+        z = jax.eval_shape(lambda: _encode(autoencoder, used, _example_images(config)))
+        z = jnp.zeros(z.shape, z.dtype)
+        f = jnp.zeros((1, config.model.embedding_dim), jnp.float32)
+        params = model.init(key, z, z, z[..., :1], jnp.ones((1,)), f)["params"]
+        return _initial_state(config, params, jax.tree.map(jnp.asarray, used))
+
+    return Task(
+        init,
+        _make_train_step(config, objective),
+        _make_eval_step(config, objective),
+        lambda state, batch: _id2face_grid(config, state, batch),
+        ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3"),
+    )
+
+
+def _encode(autoencoder, frozen, x):
+    return autoencoder.apply({"params": frozen["autoencoder"]}, x, method="encode")
+
+
+def _id2face_grid(config, state: TrainState, batch: dict) -> jax.Array:
+    """Source, own identity back, three random orthogonal identities: 8 rows."""
+    faces = generate.Faces(
+        images=batch["image_a"][:8],
+        masks=batch["mask_a"][:8].astype(jnp.float32) / 255.0,
+        embeddings=batch["embedding_a"][:8],
+    )
+    num = faces.images.shape[0]
+    columns = [faces.images]
+    for column in range(4):
+        seeds = jnp.arange(num, dtype=jnp.uint32) + 1000 * column
+        columns.append(
+            generate.generate(
+                config,
+                {"model": state.ema, "autoencoder": state.frozen["autoencoder"]},
+                faces,
+                seeds,
+                mode="own" if column == 0 else "embedding",
+                num_steps=config.model.sample_steps,
+            )
+        )
+    return jnp.stack(columns, axis=1)

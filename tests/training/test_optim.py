@@ -1,0 +1,81 @@
+"""Laws of the optimizer and its schedules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import smoke
+from id2face_jax.training import optim
+
+
+@pytest.fixture
+def config():
+    config = smoke.get_config()
+    config.optim.lr, config.optim.lr_final_ratio = 1e-2, 0.1
+    config.optim.lr_warmup_steps, config.train.num_steps = 10, 100
+    return config
+
+
+def test_rate_warms_up_then_falls_to_its_final_share(config):
+    schedule = optim.make_schedule(config)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    assert rates[0] == 0.0
+    np.testing.assert_allclose(rates[10], 1e-2, rtol=1e-6)
+    np.testing.assert_allclose(rates[100], 1e-3, rtol=1e-5)
+    assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[10:]) < 0)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused(config):
+    config.optim.lr_warmup_steps = 100
+    with pytest.raises(ValueError, match="warm-up must be shorter than the run"):
+        optim.make_schedule(config)
+
+
+def _update(config, grads, params):
+    """The second update: the first has rate 0."""
+    tx = optim.make_optimizer(config)
+    update, state = jax.jit(tx.update), jax.jit(tx.init)(params)
+    for _ in range(2):
+        updates, state = update(grads, state, params)
+    return updates
+
+
+def test_matrices_alone_are_decayed(config):
+    params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    updates = _update(config, jax.tree.map(jnp.zeros_like, params), params)
+    assert np.all(updates["dense"]["kernel"] < 0)
+    np.testing.assert_array_equal(updates["dense"]["bias"], 0.0)
+
+
+def test_a_huge_gradient_moves_no_farther_than_a_large_one(config):
+    config.optim.weight_decay = 0.0
+    params = {"bias": jnp.zeros(4)}
+    large, huge = (
+        _update(config, {"bias": jnp.full(4, size)}, params) for size in (1e2, 1e6)
+    )
+    np.testing.assert_allclose(large["bias"], huge["bias"], rtol=1e-5)
+
+
+def test_clipping_is_by_the_global_norm(config):
+    """Seen in Adam's first moment: (1 - b1) times the clipped gradient."""
+    params = {"a": jnp.zeros(3), "b": jnp.zeros(4)}
+    grads = jax.tree.map(lambda p: jnp.full(p.shape, 100.0), params)
+    tx = optim.make_optimizer(config)
+    _, state = jax.jit(tx.update)(grads, tx.init(params), params)
+    (mu,) = [s.mu for s in jax.tree.leaves(state, is_leaf=_has_mu) if _has_mu(s)]
+    norm = optax.tree.norm(mu) / (1 - config.optim.b1)
+    np.testing.assert_allclose(norm, config.optim.clip_norm, rtol=1e-5)
+
+
+def _has_mu(node) -> bool:
+    return hasattr(node, "mu")
+
+
+def test_ema_starts_short_and_reaches_its_decay(config):
+    config.optim.ema_decay = 0.99
+    decays = [
+        float(optim.ema_decay(jnp.int32(step), config)) for step in (0, 10, 10_000)
+    ]
+    np.testing.assert_allclose(decays, [0.1, 11 / 20, 0.99], rtol=1e-6)

@@ -1,0 +1,267 @@
+"""Real processes: what one computes, two do; signals, kills and damage lose little.
+
+Every test here starts `id2face train` as users do.
+"""
+
+import json
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from id2face_jax.generation import exports
+from id2face_jax.training import runtime, settings
+from tests import runs
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# L1 is left out where numbers are compared across devices, see test_sharding.
+TINY = [
+    "--config",
+    str(ROOT / "configs" / "smoke.py"),
+    "--config.task=autoencoder",
+    "--config.autoencoder.l1_weight=0.0",
+]
+TIMEOUT = 600  # seconds; a few suffice on an idle machine
+
+
+def train_command(workdir, *overrides) -> list[str]:
+    program = [sys.executable, "-m", "id2face_jax.cli", "train", *TINY]
+    return [*program, "--workdir", str(workdir), *overrides]
+
+
+def run(command, num_devices=1, **variables) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command,
+        env=runs.environment(num_devices) | variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+def run_two(workdir, *overrides) -> subprocess.CompletedProcess:
+    """Two processes of two devices, by launch/local.sh."""
+    local = [str(ROOT / "launch" / "local.sh"), *TINY, "--workdir", str(workdir)]
+    return run([*local, *overrides], 2, PROCESSES="2", DEVICES="2")
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_does(tmp_path):
+    mesh = ["--config.mesh.data=2", "--config.mesh.fsdp=2"]
+    one = run(train_command(tmp_path / "one", *mesh), num_devices=4)
+    assert one.returncode == 0, one.stderr
+    two = run_two(tmp_path / "two", *mesh)
+    assert two.returncode == 0, two.stderr
+    (_, one_weights, step), (_, two_weights, _) = (
+        exports.load_run(tmp_path / name) for name in ("one", "two")
+    )
+    assert step == 6
+    # Sums over devices run in another order.
+    runs.assert_close(one_weights, two_weights, 1e-5)
+    start = json.loads((tmp_path / "two" / "starts.jsonl").read_text())
+    assert (start["processes"], start["devices"][:1]) == (2, "4")
+    # One process writes: each step stands once.
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(x)["step"] for x in lines if '"loss"' in x]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+    overrides = ["--config.train.num_steps=400", "--config.train.save_every=1000"]
+    overrides += ["--config.train.sample_every=1000"]
+    straight = run(train_command(tmp_path / "straight", *overrides))
+    assert straight.returncode == 0, straight.stderr
+
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen(
+        train_command(stopped, *overrides),
+        env=runs.environment(1),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log, deadline = stopped / "metrics.jsonl", time.monotonic() + TIMEOUT
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == command.PREEMPTED, told
+    assert "SIGTERM: saved step" in told
+    step = exports.load_run(stopped)[2]
+    assert 0 < step < 400  # off schedule
+
+    resumed = run(train_command(stopped, *overrides))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"from step {step} to 400" in resumed.stderr
+    runs.assert_same(
+        exports.load_run(stopped)[1:], exports.load_run(tmp_path / "straight")[1:]
+    )
+
+
+def start(command, num_devices=1) -> subprocess.Popen:
+    return subprocess.Popen(
+        command,
+        env=runs.environment(num_devices),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(claim, *processes, seconds=TIMEOUT):
+    """Waits until claim() is true while the processes live; looks every millisecond."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline
+        for process in runtime:
+            assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+
+
+def whole_steps(workdir) -> list[int]:
+    folder = workdir / "checkpoints"
+    return sorted(int(x.name) for x in folder.glob("*") if x.name.isdigit())
+
+
+def half_saved(workdir) -> list[pathlib.Path]:
+    return list((workdir / "checkpoints").glob("*orbax-checkpoint-tmp*"))
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_a_save_loses_that_save_alone(tmp_path):
+    overrides = ["--config.train.num_steps=100000", "--config.train.save_every=20"]
+    overrides += ["--config.train.sample_every=100000"]
+    for _ in range(5):  # a save may be over before the kill arrives
+        process = start(train_command(tmp_path, *overrides))
+        wait_for(lambda: whole_steps(tmp_path), process)
+        wait_for(lambda: half_saved(tmp_path), process)
+        process.kill()
+        process.wait()
+        process.stderr.close()
+        if half_saved(tmp_path):
+            break
+    assert half_saved(tmp_path)
+    step = exports.load_run(tmp_path)[2]  # whole, though the newest is not
+    assert step == whole_steps(tmp_path)[-1]
+
+    overrides[0] = f"--config.train.num_steps={step + 1}"
+    again = run(train_command(tmp_path, *overrides))
+    assert again.returncode == 0, again.stderr
+    assert f"from step {step} to {step + 1}" in again.stderr
+    assert not half_saved(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used_on_demand(tmp_path):
+    done = run(train_command(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert whole_steps(tmp_path) == [3, 6]
+    for file in (tmp_path / "checkpoints" / "6" / "state").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    told = run(train_command(tmp_path))
+    assert told.returncode == 1
+    (line,) = [x for x in told.stderr.splitlines() if x.startswith("id2face train:")]
+    assert "checkpoints/6 cannot be read, it is damaged" in line
+    assert "--fall-back" in line and whole_steps(tmp_path) == [3, 6]
+
+    mended = run(train_command(tmp_path, "--fall-back"))
+    assert mended.returncode == 0, mended.stderr
+    assert "from step 3 to 6" in mended.stderr
+    assert whole_steps(tmp_path) == [3, 6]
+    (aside,) = (tmp_path / "damaged").iterdir()
+    assert aside.name.startswith("6-")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
+    """Two processes of two devices for three steps, then one process of one device."""
+    straight, moved = tmp_path / "straight", tmp_path / "moved"
+    two = run_two(moved, "--config.mesh.fsdp=2")
+    assert two.returncode == 0, two.stderr
+    shutil.rmtree(moved / "checkpoints" / "6")
+    one = run(train_command(moved))
+    assert one.returncode == 0, one.stderr
+    assert "from step 3 to 6" in one.stderr
+    whole = run(train_command(straight))
+    assert whole.returncode == 0, whole.stderr
+    # The same batches in the same order, or the losses would differ in the first
+    # digits; sums over devices run in another order.
+    runs.assert_close(exports.load_run(moved)[1], exports.load_run(straight)[1], 1e-5)
+    losses = [
+        [json.loads(x)["loss"] for x in lines.splitlines() if '"loss"' in x]
+        for lines in ((x / "metrics.jsonl").read_text() for x in (straight, moved))
+    ]
+    runs.assert_close(losses[0], losses[1], 1e-5)
+
+
+PATIENCE = 10  # seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "slow"])
+def test_a_dead_or_silent_process_ends_the_others_in_time(tmp_path, how):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    overrides = ["--config.train.num_steps=1000000", f"--patience={PATIENCE}"]
+    overrides += ["--config.train.sample_every=1000000"]
+    pair = [
+        start(train_command(tmp_path, *overrides, "--distributed", f"{i}/2@{address}"))
+        for i in range(2)
+    ]
+    try:
+        wait_for(lambda: (tmp_path / "checkpoints" / "3").exists(), *pair)
+        pair[1].send_signal(how)
+        began = time.monotonic()
+        _, told = pair[0].communicate(timeout=TIMEOUT)
+        # Twice: the coordinator waits so long for a sign of life, and then tells.
+        assert time.monotonic() - began < 2 * PATIENCE + 10
+        assert pair[0].returncode not in (0, command.PREEMPTED), told
+    finally:
+        for process in pair:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+
+
+def test_a_config_works_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = settings.load_config(
+        str(ROOT / "configs" / "smoke.py"),
+        ["--config.optim.lr=0.5", "--config.model.unet_dims=(8,16)"],
+    )
+    assert (config.optim.lr, config.model.unet_dims) == (0.5, (8, 16))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.optim.lrr=1.0", "lr"),
+        ("--config.optim.lr=fast", "fast"),
+        ("--learning-rate=1.0", "Unknown command line flag 'learning-rate'"),
+        ("extra", "extra: expected --config.key=value"),
+    ],
+)
+def test_a_wrong_override_is_refused(override, message):
+    with pytest.raises(ValueError, match=message):
+        settings.load_config(str(ROOT / "configs" / "smoke.py"), [override])
+
+
+def test_a_missing_config_is_named(tmp_path):
+    with pytest.raises(ValueError, match="none.py does not exist"):
+        settings.load_config(str(tmp_path / "none.py"))
+
+
+@pytest.mark.parametrize("how", ["many", "0/2", "1@localhost:9"])
+def test_an_unknown_way_to_join_is_refused(how):
+    with pytest.raises(ValueError, match="use none, auto, or I/N@HOST:PORT"):
+        runtime.start(how)

@@ -1,0 +1,400 @@
+"""Laws of the training step, both tasks, on the smoke config and synthetic people."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import smoke
+from id2face_jax.data import pipeline
+from id2face_jax.faces import whitening
+from id2face_jax.training import objectives, steps
+from tests.draws import random_like
+
+TASKS = steps.TASKS
+TERMS = (
+    "recomposition",
+    "identity_reconstruction",
+    "identity_kl",
+    "identity_consistency",
+    "identity_alignment",
+    "attribute_alignment",
+    "attribute_kl",
+    "leak_probe",
+    "identity_leak",
+    "portrait",
+    "critic",
+    "realism",
+)
+
+
+def _config(task, **changes):
+    config = smoke.get_config()
+    config.task = task
+    config.data.batch_size = 8
+    config.optim.lr, config.optim.lr_warmup_steps = 3e-3, 2
+    config.train.num_steps = 1000
+    # A maximum over a batch's mean is not a mean over micro-batches.
+    config.loss.identity_free_nats = 0.0
+    config.loss.critic_dim = changes.pop("critic_dim", config.loss.critic_dim)
+    config.optim.update(changes)
+    return config
+
+
+@functools.cache
+def _batch():
+    """Eight real pairs."""
+    config = smoke.get_config()
+    config.data.pair_prob = 1.0
+    return pipeline.first_batch(config, 8)
+
+
+@functools.cache
+def _start(task):
+    """A state with small random parameters, so that nothing is zero."""
+    made = steps.make_task(_config(task))
+    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    params = random_like(shapes.params, scale=0.1)
+    if "critic" in params:
+        # Beyond the hinge: inside of it, both sides push the last bias equally.
+        params["critic"]["out"]["kernel"] *= 10.0
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.opt_state)
+    return shapes.replace(
+        step=jnp.int32(0),
+        params=params,
+        ema=params,
+        opt_state=zeros,
+        frozen=random_like(shapes.frozen, scale=0.1),
+    )
+
+
+@functools.cache
+def _step(task, **changes):
+    return jax.jit(steps.make_task(_config(task, **changes)).train_step)
+
+
+def _run(task, num, batch=None, **changes):
+    """(last state, metrics of each step) on one batch."""
+    state, seen = _start(task), []
+    for _ in range(num):
+        state, metrics = _step(task, **changes)(state, batch or _batch())
+        seen.append(jax.device_get(metrics))
+    return state, seen
+
+
+def _assert_close(one, other, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_loss_falls_when_overfitting_one_batch(task):
+    _, seen = _run(task, 60)
+    first = np.mean([m["loss"] for m in seen[:5]])
+    last = np.mean([m["loss"] for m in seen[-5:]])
+    assert last < 0.7 * first
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_parameter_learns(task):
+    """No part is cut off from the loss: each leaf moves within a few steps."""
+    state, _ = _run(task, 3)
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), state.params, _start(task).params
+    )
+    still = [path for path, x in jax.tree_util.tree_leaves_with_path(moved) if x == 0]
+    assert not still
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"identity_space": "gaussian", "identity_dim": 16}, {"harmonizer": "sum"}]
+    + [{"masked": False}, {"portrait": False}],
+)
+def test_ablations_train(change):
+    config = _config("id2face")
+    config.model.update(change)
+    task = steps.make_task(config)
+    state, step = jax.jit(task.init)(jax.random.key(0)), jax.jit(task.train_step)
+    losses = []
+    for _ in range(30):
+        state, metrics = step(state, _batch())
+        losses.append(float(metrics["recomposition"]))
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_metrics_are_finite_float32_scalars(task):
+    _, seen = _run(task, 1)
+    for name, value in seen[0].items():
+        assert value.shape == () and value.dtype == np.float32, name
+        assert np.isfinite(value), name
+
+
+def test_the_loss_is_the_sum_of_its_terms_and_their_error_that_of_all_times():
+    _, seen = _run("id2face", 1)
+    weights, metrics = _config("id2face").loss, seen[0]
+    terms = [name for name in metrics if name in weights]
+    assert sorted(terms) == sorted(TERMS)
+    total = sum(weights[name] * metrics[name] for name in terms)
+    np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+    quarters = [metrics[f"recomposition_t{i}"] for i in (1, 2, 3, 4)]  # 4 rows each
+    assert len(set(map(float, quarters))) == 4
+    np.testing.assert_allclose(np.mean(quarters), metrics["recomposition"], rtol=1e-5)
+
+
+def _gradient(**weights):
+    """Of the loss whose only terms are those given."""
+    config = _config("id2face")
+    config.loss.update(dict.fromkeys(TERMS, 0.0) | weights)
+    objective, state = objectives.RecompositionObjective(config), _start("id2face")
+    draws = objective.draw(jax.random.key(0), _batch())
+
+    def loss(params):
+        return objective.loss(params, state.frozen, _batch(), draws)[0]
+
+    return jax.device_get(jax.jit(jax.grad(loss))(state.params))
+
+
+def test_the_adversary_seeks_and_the_encoder_hides():
+    """Each side of the game moves its own networks alone, and in its own favour."""
+    seek, hide = _gradient(leak_probe=1.0), _gradient(identity_leak=1.0)
+    for name in seek:
+        assert _is_zero(seek[name]) == (name != "leak_probe"), name
+        assert _is_zero(hide[name]) == (name != "attribute_encoder"), name
+
+
+def test_the_critic_seeks_and_the_painters_deceive():
+    """As the adversary: own networks alone. What a critic learns helps no encoder."""
+    seek, deceive = _gradient(critic=1.0), _gradient(realism=1.0)
+    for name in seek:
+        assert _is_zero(seek[name]) == (name != "critic"), name
+    for name in ("unet", "recomposer", "attribute_encoder"):
+        assert not _is_zero(deceive[name]), name
+    assert _is_zero(deceive["critic"]) and _is_zero(deceive["leak_probe"])
+
+
+def test_without_a_critic_there_is_none():
+    config = _config("id2face")
+    config.loss.critic_dim = 0
+    made = steps.make_task(config)
+    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    assert "critic" not in shapes.params
+    objective = objectives.RecompositionObjective(config)
+    draws = jax.eval_shape(objective.draw, jax.random.key(0), _batch())
+    loss = jax.eval_shape(objective.loss, shapes.params, shapes.frozen, _batch(), draws)
+    assert not {"critic", "realism"} & set(loss[1])
+
+
+def test_the_portrait_learns_from_its_own_error_alone():
+    own, other = _gradient(portrait=1.0), _gradient(recomposition=1.0)
+    assert not _is_zero(own["recomposer"]["portrait"])
+    assert _is_zero(other["recomposer"]["portrait"])
+    assert not _is_zero(other["recomposer"]["identity_in"])
+    assert _is_zero(own["unet"])
+
+
+def _is_zero(tree):
+    return not any(np.any(x) for x in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_is_a_function_of_state_and_batch(task):
+    (one, _), (other, _) = _run(task, 2), _run(task, 2)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_noise_changes_from_step_to_step(task):
+    """With a learning rate of 0, as in the first step, only the noise differs."""
+    start = _start(task)
+    first, _ = _step(task)(start, _batch())
+    np.testing.assert_array_equal(
+        jax.tree.leaves(first.params)[0], jax.tree.leaves(start.params)[0]
+    )
+    metrics = [
+        _step(task)(start.replace(step=jnp.int32(i)), _batch())[1] for i in (0, 1)
+    ]
+    assert metrics[0]["loss"] != metrics[1]["loss"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_accumulation_changes_no_number(task):
+    # What the critic sees is scaled by a spread over the rows, which is no mean.
+    whole, seen = _run(task, 2, critic_dim=0)
+    parts, seen_parts = _run(task, 2, critic_dim=0, accumulate=2)
+    # Sums in another order; Adam divides small numbers by small numbers.
+    _assert_close(whole.params, parts.params, rtol=1e-3, atol=1e-4)
+    for one, other in zip(seen, seen_parts, strict=True):
+        _assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="batch of 8 does not divide .*accumulate=3"):
+        jax.eval_shape(
+            _step("autoencoder", accumulate=3), _start("autoencoder"), _batch()
+        )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_average_follows_the_parameters_and_the_frozen_stay(task):
+    start = _start(task)
+    state, _ = _run(task, 3)
+    assert int(state.step) == 3
+    jax.tree.map(np.testing.assert_array_equal, state.frozen, start.frozen)
+    between = jax.tree.map(
+        lambda old, new, ema: bool(
+            jnp.all(jnp.abs(ema - new) <= jnp.abs(old - new).max() + 1e-6)
+        ),
+        start.params,
+        state.params,
+        state.ema,
+    )
+    assert all(jax.tree.leaves(between))
+    assert np.any(jax.tree.leaves(state.ema)[0] != jax.tree.leaves(state.params)[0])
+
+
+def test_evaluation_repeats_itself_and_looks_at_the_average_only():
+    task, start = steps.make_task(_config("autoencoder")), _start("autoencoder")
+    evaluate = jax.jit(task.eval_step)
+    one = evaluate(start, _batch(), jnp.int32(0))
+    moved = start.replace(params=jax.tree.map(jnp.zeros_like, start.params))
+    _assert_close(one, evaluate(moved, _batch(), jnp.int32(0)), rtol=0)
+    other = evaluate(start, _batch(), jnp.int32(1))
+    assert one["loss"] != other["loss"]
+    blank = start.replace(ema=jax.tree.map(jnp.zeros_like, start.ema))
+    assert one["loss"] != evaluate(blank, _batch(), jnp.int32(0))["loss"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_grid_has_a_row_a_face_and_a_column_a_label(task):
+    made = steps.make_task(_config(task))
+    grid = jax.eval_shape(made.sample_grid, _start(task), _batch())
+    assert grid.shape == (8, len(made.grid_labels), 32, 32, 3)
+    assert grid.dtype == jnp.uint8
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_initial_state_holds_its_average_in_buffers_of_its_own(task):
+    """The step donates the state: one buffer in two fields would crash it."""
+    made = steps.make_task(_config(task))
+    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    assert jax.tree.structure(shapes.params) == jax.tree.structure(shapes.ema)
+    params = {"a": jnp.ones(3)}
+    state = steps._initial_state(_config(task), params, {})
+    pointers = [x["a"].unsafe_buffer_pointer() for x in (state.params, state.ema)]
+    assert pointers[0] != pointers[1]
+
+
+def test_a_warm_start_takes_parameters_of_the_same_form_alone():
+    start = _start("autoencoder")
+    params = jax.tree.map(lambda x: np.asarray(x) + 1.0, start.params)
+    warm = steps.start_from(start, params)
+    _assert_close(warm.params, params)
+    _assert_close(warm.ema, params)
+    with pytest.raises(ValueError, match="train.init_from holds other parameters"):
+        steps.start_from(start, {"decoder": params})
+
+
+def test_a_warm_start_needs_no_critic_and_takes_the_one_that_there_is():
+    start = _start("id2face")
+    params = jax.tree.map(lambda x: np.asarray(x) + 1.0, start.params)
+    _assert_close(steps.start_from(start, params).params, params)
+    critic = params.pop("critic")
+    warm = steps.start_from(start, params)
+    _assert_close(warm.params, params | {"critic": start.params["critic"]})
+    without = start.replace(
+        params={k: v for k, v in start.params.items() if k in params}
+    )
+    _assert_close(steps.start_from(without, params | {"critic": critic}).ema, params)
+    with pytest.raises(ValueError, match="train.init_from holds other parameters"):
+        steps.start_from(start, {"critic": critic})
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match="task is 'gan'; expected one of"):
+        steps.make_task(_config("gan"))
+
+
+def test_missing_frozen_networks_are_named():
+    config = _config("id2face")
+    config.autoencoder.weights = ""
+    with pytest.raises(ValueError, match="--config.autoencoder.weights=EXPORT"):
+        steps.make_task(config)
+    config = _config("id2face")
+    config.loss.judge_every = 4
+    with pytest.raises(ValueError, match="loss.judge_every is 4, which needs"):
+        steps.make_task(config)
+
+
+@functools.cache
+def _draw():
+    config = _config("id2face")
+    config.loss.identity_dropout = 0.25
+    batch = {"image_a": np.zeros((64, 32, 32, 3), np.uint8)}
+    objective = objectives.RecompositionObjective(config)
+    return jax.jit(lambda key: objective.draw(key, batch))
+
+
+def _draws(seed=0):
+    return jax.device_get(_draw()(jax.random.key(seed)))
+
+
+def test_every_step_sees_all_noise_levels():
+    t = np.sort(_draws()["t"].ravel())
+    assert t.shape == (128,) and 0.0 <= t[0] and t[-1] <= 1.0
+    np.testing.assert_allclose(np.diff(t), 1 / 128, atol=1e-6)
+
+
+def test_the_null_identity_is_drawn_as_often_as_asked():
+    keep = np.concatenate([_draws(seed)["keep"].ravel() for seed in range(8)])
+    assert set(np.unique(keep)) == {0.0, 1.0}
+    np.testing.assert_allclose(keep.mean(), 0.75, atol=0.07)  # sd 0.0135
+
+
+def test_the_two_directions_of_a_pair_have_noise_of_their_own():
+    for name in ("noise", "identity", "attributes"):
+        draw = _draws()[name]
+        assert not np.any(draw[:, 0] == draw[:, 1]), name
+
+
+def test_judged_rows_are_late_and_half_of_them_are_strangers():
+    config = _config("id2face")
+    config.loss.judge_every, config.loss.judge_t_min = 2, 0.6
+    objective, state = objectives.RecompositionObjective(config), _start("id2face")
+    side = objectives.Sides(_batch(), objective.draw(jax.random.key(0), _batch()))
+    f_hat = jnp.asarray(side.embeddings[::-1])
+    plan = jax.jit(lambda f: objective.plan(state.params, side, f))(f_hat)
+    np.testing.assert_array_equal(plan["is_cross"], [1, 0, 0, 0] * 4)
+    assert np.all(plan["t"][::2] >= 0.6) and np.all(plan["keep"][::2] == 1.0)
+    np.testing.assert_array_equal(plan["t"][1::2], side.draws["t"][1::2])
+    own = np.asarray(plan["is_cross"]) == 0
+    np.testing.assert_array_equal(plan["f"][own], side.swap(f_hat)[own])
+    cosines = jnp.sum(plan["f"] * side.embeddings, axis=-1)[~own]
+    np.testing.assert_allclose(cosines, 0.0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_judge_moves_who_is_drawn_and_stays_as_it_is():
+    """The real recogniser: its verdict reaches every network that draws."""
+    config = _config("id2face")
+    config.model.embedding_dim, config.loss.judge_every = 128, 4
+    config.loss.update(dict.fromkeys(TERMS, 0.0))
+    batch = pipeline.first_batch(config, 8)
+    task = steps.make_task(config, {"recognizer": whitening.judge()})
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    params = random_like(shapes.params, scale=0.1)
+    frozen = {
+        "autoencoder": random_like(shapes.frozen["autoencoder"], scale=0.1),
+        "recognizer": jax.tree.map(jnp.asarray, whitening.judge()),
+    }
+    objective = objectives.RecompositionObjective(config)
+    draws = objective.draw(jax.random.key(0), batch)
+    value_and_grad = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+    (_, metrics), grads = value_and_grad(params, frozen, batch, draws)
+    assert 0.0 < metrics["judged_identity"] < 2.0
+    assert 0.0 <= metrics["judged_source"] <= 1.0
+    for name in ("unet", "attribute_encoder", "recomposer"):
+        assert not _is_zero(grads[name]), name
+    assert _is_zero(grads["leak_probe"])
