@@ -15,7 +15,7 @@ def get_config():
     """Returns the config of the autoencoder stage."""
     config = base.get_config()
     config.task = "autoencoder"
-    config.data.batch_size = 4  # pairs, so 8 images: 2,048 cells are a batch
+    config.data.batch_size = 8  # pairs, so 16 images: 4,096 cells are a batch
     config.data.color_jitter = 0.2
     config.optim.lr = 1.5e-3
     config.optim.lr_warmup_steps = 100

@@ -32,10 +32,16 @@ def _data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
     data.records = "runs/records/lfw"  # folder that `id2face prepare` wrote
     data.split = "train"
-    data.image_size = 128  # pixels
+    data.image_size = 160  # pixels of a crop
+    # What a crop shows of the 112-unit template: its side, and the point in its middle.
+    # 136 units hold the whole mask; 160 showed the face 18 % smaller.
+    data.crop_units = 136.0
+    data.crop_center = (56.0, 68.0)
     data.batch_size = 16  # pairs a step, over all hosts; each pair trains both ways
     data.pair_prob = 0.7  # two photos, where the person has them; else a self-pair
     data.max_photos_per_person = 20  # an epoch; a few people have hundreds
+    # (beginning of people's names, times their slots come in an epoch): small sets.
+    data.repeats = ()
     data.flip_prob = 0.5  # each photo on its own
     data.color_jitter = 0.1  # strength of brightness, contrast, saturation
     data.num_threads = 1  # readers; two cores are busy with the step
@@ -47,10 +53,14 @@ def _autoencoder() -> ml_collections.ConfigDict:
     ae.kind = "embedded"  # or "stable_diffusion", see configs/full_scale.py
     # Export of the trained autoencoder for the diffusion stage; "random": untrained.
     ae.weights = ""
-    ae.latent_channels = 24  # of the 192 numbers of an 8x8 cell
-    ae.dims = (64, 192)  # widths of the decoder at 1/4 and 1/8 of the image
+    ae.factor = 10  # pixels of the image to a latent cell, on each axis: 8 or 10
+    ae.latent_channels = 32  # of the 300 numbers of a 10x10 cell
+    ae.dims = (64, 192)  # widths of the decoder on half cells and on cells
     ae.depths = (2, 2)
     ae.latent_noise = 0.05  # added in training: the decoder meets imperfect latents
+    ae.critic_dim = 64  # width of the critic of pixels; 0: none
+    ae.critic = 1.0  # its own loss; nothing else feels it
+    ae.adversarial = 0.02  # against what it sees: detail in place of softness
     ae.l1_weight = 1.0
     ae.l2_weight = 5.0
     return ae
@@ -65,58 +75,64 @@ def _model() -> ml_collections.ConfigDict:
     model.identity_space = "vae"
     model.identity_dim = 128  # of u
     model.identity_hidden_dim = 256
-    model.attribute_channels = 4  # on the coarse grid: the bottleneck
+    model.attribute_channels = 12  # on the coarse grid: mouth, gaze and light need room
     model.attribute_stride = 2  # latent cells to a cell of that grid, on each axis
     model.attribute_dim = 192
     model.attribute_depth = 2
     model.leak_probe_dim = 512  # width of the adversary that reads identity from them
     model.condition_dim = 128
     model.portrait = True  # the UNet sees the average face of the identity
-    model.harmonizer = "gated"  # or "sum"
+    model.identity_grid = 8  # cells of the identity's map on each axis; 0: a vector
+    model.harmonizer = "identity_gated"  # or "gated", "sum": see models/harmonizer.py
     model.masked = True  # the UNet sees what is outside the mask, and paints inside
     model.unet_dims = (128, 256, 384)  # at 1/8, 1/16 and 1/32 of the image
     model.unet_depths = (1, 2, 2)
     model.unet_ratio = 3.0
     model.unet_attention_from = 1  # level; attention at 1/16 and 1/32
-    model.prediction = "scaled_x0"  # or "x0", "v"; "eps" under stable_diffusion alone
+    # Or "scaled_x0", "x0", "v"; "eps" under stable_diffusion alone.
+    model.prediction = "preconditioned"
     model.schedule = "cosine"  # or "stable_diffusion": the noise levels of its UNet
     model.schedule_shift = 1.0  # cosine alone; above 1: more signal at the same t
     # Of grids, and what an export does by default.
-    model.sample_steps = 10  # DDIM steps; 25 made no better faces of validation people
-    model.sample_temperature = 0.4  # scale of the noise that sampling starts from
+    model.sample_steps = 12  # DDIM steps
+    model.sample_temperature = 1.0  # scale of the noise that sampling starts from
     return model
 
 
 def _loss() -> ml_collections.ConfigDict:
     loss = ml_collections.ConfigDict()
-    loss.recomposition = 2.0
-    # Limit of 1/sigma^2, the weight of a prediction of x0. 1: all times weigh the same;
-    # 5 spent a short run on detail, while the faces that start from noise had blotches.
-    loss.max_v_weight = 1.0
+    loss.recomposition = 1.0
+    # Times of recomposed rows: a share of exactly 1, where sampling starts, and a
+    # logit-normal for the rest: near 0 and near 1 there is little to learn.
+    loss.t_one_share = 0.1
+    loss.t_mean, loss.t_std = 0.3, 1.1
+    loss.max_v_weight = 1.0  # limit of 1/sigma^2, for predictions of x0 alone
     loss.outside_mask = 0.1  # weight of latents that z_m already shows
+    loss.feature_weight = 2.5  # of the cells around eyes and mouth
     loss.identity_reconstruction = 1.0
     loss.identity_kl = 1e-3  # a nat
     loss.identity_free_nats = 0.05  # a dimension
-    loss.identity_consistency = 0.5
-    loss.identity_alignment = 0.01
+    loss.identity_consistency = 1.0
+    loss.identity_alignment = 0.02
     loss.portrait = 1.0
-    loss.attribute_alignment = 0.1
-    loss.attribute_kl = 5e-5  # a nat; 3e-4 silenced the attributes within 300 steps
+    loss.attribute_kl = 2e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
     loss.identity_leak = 0.3  # against what the adversary reads; 0: it only measures
+    loss.verifier_dim = 256  # width of the second adversary; 0: none
+    loss.verifier = 1.0  # its own loss
+    loss.verified_leak = 0.1  # against how well it tells people apart
     loss.identity_dropout = 0.1  # share of samples that see the null identity
-    # A frozen recogniser judges every n-th photo; 0 = none. Each second one of those is
-    # recomposed with a sampled identity. It costs a decoder and a recogniser pass each.
-    loss.judge_every = 16
-    loss.judge_t_min = 0.6  # smallest t of those photos
-    loss.judged_identity = 0.15
-    loss.judged_source = 0.1
+    # Each n-th pair is treated as the anonymizer does; 0: none.
+    loss.deployed_every = 4
+    loss.deployed_t_min = 0.3  # half of its photos start at t = 1, half between
+    loss.deployed_angle = 100.0  # degrees between asked and source identity
+    loss.attribute_alignment = 0.01
+    loss.asked_identity = 0.06  # by a frozen recognizer; its gradient is large
+    loss.source_identity = 0.03
     loss.critic_dim = 96  # width of the critic of latents; 0: none
-    # Its own loss; nothing else feels it. Small, lest it fill the step's clipped norm:
-    # Adam divides by its size anyway.
-    loss.critic = 0.1
-    # Against what it sees: at 0.01 the UNet's gradient is as large as recomposition's.
-    loss.realism = 0.03
+    loss.critic_t_max = 0.7  # largest t whose estimate it sees
+    loss.critic = 1.0  # its own loss; nothing else feels it
+    loss.adversarial = 0.02  # against what it sees
     return loss
 
 
@@ -124,8 +140,10 @@ def _optim() -> ml_collections.ConfigDict:
     optim = ml_collections.ConfigDict()
     optim.lr = 1e-3
     optim.lr_warmup_steps = 50
+    optim.lr_cooldown_steps = 0  # at the end, down to lr * lr_final_ratio
     optim.lr_final_ratio = 0.02
     optim.b1 = 0.9
+    optim.adversary_b1 = 0.5  # of critic, leak probe, verifier: they chase a moving aim
     optim.b2 = 0.99  # short runs: the second moment must forget in hundreds of steps
     optim.weight_decay = 0.01
     optim.clip_norm = 1.0

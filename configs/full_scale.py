@@ -15,9 +15,10 @@ def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.autoencoder = _autoencoder(config.autoencoder)
     config.model = _model(config.model)
-    # The recogniser that could judge sampled identities is the one of the embedded
-    # default, which reads 128 px crops and other embeddings.
-    config.loss.judge_every = 0
+    # The recognizer that could look at sampled identities is the one of the embedded
+    # default, which has other embeddings.
+    config.loss.deployed_every = 0
+    config.loss.verifier_dim = 0
     config.loss.critic_dim = 0  # networks of this size are sharp without one
     config.optim.b2 = 0.999  # long runs
     config.optim.lr_warmup_steps = 1_000  # new layers first, before much of UNet moves
@@ -67,6 +68,9 @@ def _model(model: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.attribute_dim = 512
     model.attribute_depth = 4
     model.condition_dim = 768
+    model.identity_grid = 0
+    model.attribute_channels = 4
+    model.harmonizer = "gated"
     model.portrait = False  # cross-attention brings the identity to its places
     model.unet_dims = (320, 640, 1280, 1280)
     model.unet_depths = (2, 2, 2, 2)  # residual blocks going down; one more coming up

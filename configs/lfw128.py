@@ -15,4 +15,6 @@ def get_config():
     """Returns the config of the diffusion stage."""
     config = base.get_config()
     config.autoencoder.weights = "runs/autoencoder128-ema"
+    # Sharp and diverse faces, of which there are few, beside LFW's.
+    config.data.repeats = (("official_", 2), ("pif_", 2), ("sfhq_", 3))
     return config

@@ -13,7 +13,9 @@ def get_config():
     config.data.image_size = 32
     config.data.batch_size = 8
     config.autoencoder.weights = "random"  # untrained: a toy has no use for a real one
+    config.autoencoder.factor = 8
     config.autoencoder.latent_channels = 4
+    config.autoencoder.critic_dim = 4
     config.autoencoder.dims = (8, 16)
     config.autoencoder.depths = (1, 1)
     config.model.embedding_dim = 16
@@ -23,11 +25,16 @@ def get_config():
     config.model.attribute_depth = 1
     config.model.leak_probe_dim = 32
     config.model.condition_dim = 16
+    config.model.attribute_channels = 4
+    config.model.identity_grid = 2
     config.model.unet_dims = (16, 32)
     config.model.unet_depths = (1, 1)
     config.model.sample_steps = 2
     config.loss.critic_dim = 8
-    config.loss.judge_every = 0  # a toy has no recogniser to please
+    config.loss.verifier_dim = 8
+    # A toy has no recognizer to please.
+    config.loss.asked_identity = 0.0
+    config.loss.source_identity = 0.0
     config.optim.lr_warmup_steps = 2
     config.train.num_steps = 6
     config.train.log_every = 2

@@ -36,7 +36,9 @@ class PairTable:
 
 
 def make_pair_table(
-    person_ids: Int[np.ndarray, "n"], max_photos_per_person: int
+    person_ids: Int[np.ndarray, "n"],
+    max_photos_per_person: int,
+    repeats: Int[np.ndarray, "n"] | None = None,
 ) -> PairTable:
     """Groups records by person and lays out the slots of one epoch.
 
@@ -44,6 +46,8 @@ def make_pair_table(
       person_ids: the person of each record.
       max_photos_per_person: slots a person gets in an epoch at most, so that a
         celebrity with hundreds of photos does not crowd out the rest; 0 = no cap.
+      repeats: for each record, how often its person's slots come in an epoch, so that
+        a small set is not drowned by a large one; None: once.
 
     Raises:
       ValueError: no records, or a negative cap.
@@ -64,6 +68,11 @@ def make_pair_table(
     slot_rank = np.arange(len(slot_person)) - np.repeat(
         np.cumsum(slots_of) - slots_of, slots_of
     )
+    if repeats is not None:
+        again = repeats[photos[start]][slot_person]
+        slot_person, slot_rank = (
+            np.repeat(slots, again) for slots in (slot_person, slot_rank)
+        )
     return PairTable(photos, start, count, slot_person, slot_rank, slots_of)
 
 

@@ -38,6 +38,11 @@ class Source(Protocol):
         """(n,) int64, the person of each record."""
         ...
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The name of each record's person."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
@@ -60,6 +65,11 @@ class SyntheticSource:
     def person_ids(self) -> np.ndarray:
         """(n,) int64, the person of each record."""
         return self.first_person + np.arange(self.num_photos) % self.num_people
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The name of each record's person."""
+        return tuple(f"person {number}" for number in self.person_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         person = int(self.person_ids[index])
@@ -146,6 +156,24 @@ class _LoadPair(grain.transforms.RandomMap):
         return example
 
 
+def make_pair_table(data: ml_collections.ConfigDict, source: Source):
+    """The slots of an epoch, with data.repeats by the beginning of people's names.
+
+    Raises ValueError for a beginning that no person's name has.
+    """
+    repeats = np.ones(len(source), np.int64)
+    for start, times in data.repeats:
+        found = np.array([person.startswith(start) for person in source.people])
+        if not found.any():
+            raise ValueError(
+                f"data.repeats names people that begin with {start!r}; "
+                f"{data.records} has none, the first is {source.people[0]!r}"
+            )
+        repeats[found] = times
+    ids, most = source.person_ids, data.max_photos_per_person
+    return pairs.make_pair_table(ids, most, repeats)
+
+
 def make_examples(config: ml_collections.ConfigDict, source: Source | None = None):
     """The endless, shuffled sequence of examples that all hosts share (lazy).
 
@@ -155,7 +183,7 @@ def make_examples(config: ml_collections.ConfigDict, source: Source | None = Non
     """
     data = config.data
     source = open_source(config) if source is None else source
-    table = pairs.make_pair_table(source.person_ids, data.max_photos_per_person)
+    table = make_pair_table(data, source)
     load = _LoadPair(source, table, data.pair_prob, data.flip_prob, data.color_jitter)
     slots = grain.MapDataset.range(len(table)).seed(config.seed)
     return slots.shuffle().repeat().random_map(load)

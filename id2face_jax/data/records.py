@@ -150,6 +150,7 @@ class Records:
 
     source: Sequence[Mapping[str, Any]]
     person_ids: Int[np.ndarray, " n"]
+    people: tuple[str, ...]  # the name of each record's person
 
     def __len__(self) -> int:
         return len(self.source)
@@ -204,4 +205,5 @@ def open_records(path: str | pathlib.Path, split: str) -> Records:
     )
     rows = bare.__getitems__(list(range(len(bare))))
     ids = np.array([row["person_id"] for row in rows], np.int64)
-    return Records(builder.as_data_source(split=split), ids)
+    people = tuple(row["person"].decode() for row in rows)
+    return Records(builder.as_data_source(split=split), ids, people)

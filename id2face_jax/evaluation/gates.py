@@ -58,7 +58,7 @@ def block_gates(
         zt = process.mix(z, noise, alpha, sigma)
         _, sown = model.apply(
             params,
-            process.network_input(config.model.prediction, zt, alpha),
+            build.make_prediction(config).network_input(zt, alpha, sigma),
             zm,
             mask,
             t,

@@ -130,7 +130,7 @@ def _pictures(result, bench, methods, generator) -> list[str]:
             "note",
         ),
     ]
-    if generator is not None and generator.config.model.harmonizer == "gated":
+    if generator is not None and generator.config.model.harmonizer != "sum":
         parts += [
             "<h2>Where the identity enters</h2>",
             _picture(

@@ -1,15 +1,17 @@
 """The aligned square crop: which similarity takes a photo to it, and back.
 
-Owns the crop's geometry. The crop shows 160 units of the 112-unit ArcFace template
-(insightface's `arcface_dst`), centred on its point (56, 64), so chin, hair and some
-background are inside:
+Owns the crop's geometry: how many units of the 112-unit ArcFace template (insightface's
+`arcface_dst`) it shows, and around which point, so that chin, hair and some background
+are inside:
 
-    (1)  template(size) = (TEMPLATE_112 - (56, 64)) * size / 160 + size / 2
+    (1)  template(size) = (TEMPLATE_112 - center) * size / units + size / 2
 
 Points are (x, y) pixels, whole numbers at pixel centres as in OpenCV; five of them:
 image-left eye, image-right eye, nose, image-left and image-right mouth corner. Leaves
 finding them to `detect`, and the way back into the photo to `blend`.
 """
+
+import dataclasses
 
 import cv2
 import numpy as np
@@ -24,17 +26,32 @@ TEMPLATE_112 = np.array(
         [70.7299, 92.2041],
     ]
 )
-_CENTER = np.array([56.0, 64.0])
-_UNITS = 160.0
 
 
-def template(size: int) -> Float[np.ndarray, "5 2"]:
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """The square of the template that a crop shows.
+
+    Attributes:
+      units: its side, in units of the template; fewer show the face larger.
+      center: its middle (x, y), in the template.
+    """
+
+    units: float = 160.0
+    center: tuple[float, float] = (56.0, 64.0)
+
+
+WIDE = Geometry()
+
+
+def template(size: int, geometry: Geometry = WIDE) -> Float[np.ndarray, "5 2"]:
     """Where the five points belong in a crop of `size` pixels, float32 (eq. 1)."""
-    return ((TEMPLATE_112 - _CENTER) * (size / _UNITS) + size / 2).astype(np.float32)
+    offset = TEMPLATE_112 - np.array(geometry.center)
+    return (offset * (size / geometry.units) + size / 2).astype(np.float32)
 
 
 def crop_matrix(
-    landmarks: Float[np.ndarray, "5 2"], size: int
+    landmarks: Float[np.ndarray, "5 2"], size: int, geometry: Geometry = WIDE
 ) -> Float[np.ndarray, "2 3"]:
     """The similarity photo -> crop that fits the five points best (least squares).
 
@@ -46,7 +63,8 @@ def crop_matrix(
         image), or are not finite.
     """
     source = landmarks.astype(np.float64)
-    z, w = source @ [1, 1j], template(size).astype(np.float64) @ [1, 1j]
+    wanted = template(size, geometry)
+    z, w = source @ [1, 1j], wanted.astype(np.float64) @ [1, 1j]
     z_mean, w_mean = z.mean(), w.mean()
     z, w = z - z_mean, w - w_mean
     spread = np.sum(np.abs(z) ** 2)

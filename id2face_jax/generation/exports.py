@@ -35,18 +35,11 @@ _FREE_FIELDS = (
     "latent_noise",
     "l1_weight",
     "l2_weight",
+    "critic",
+    "adversarial",
     "sample_steps",
     "sample_temperature",
 )
-# What config.model meant before these fields came.
-_MODEL_BEFORE = {
-    "identity_space": "vae",
-    "harmonizer": "gated",
-    "masked": True,
-    "leak_probe_dim": 512,
-    "portrait": False,
-    "sample_temperature": 1.0,
-}
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -57,11 +50,8 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.FrozenConfigDict:
-    """The inverse of `to_json`, with tuples for lists; older configs get new fields."""
+    """The inverse of `to_json`, with tuples for lists."""
     data = json.loads(text)
-    if "model" in data:
-        data["model"] = _MODEL_BEFORE | data["model"]
-        data["loss"] = {"critic_dim": 0} | data["loss"]
     # Twice: one pass makes tuples, but remembers lists and is unequal to the original.
     once = ml_collections.FrozenConfigDict(data)
     return ml_collections.FrozenConfigDict(once.to_dict())
@@ -153,6 +143,7 @@ def load_run(
     path = folder / str(step) / "state"
     if config.task == "autoencoder":
         tree = _read_tree(path, lambda tree: {"ema": tree["ema"]})
+        tree["ema"].pop("critic", None)  # trains the decoder, and is no part of it
         return config, {"autoencoder": tree["ema"]}, step
     tree = _read_tree(
         path,

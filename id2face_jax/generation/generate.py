@@ -8,13 +8,18 @@ batching and files are in `sampling`.
 import jax
 import jax.numpy as jnp
 import ml_collections
+from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, UInt8
 
 from id2face_jax import identity as identities
-from id2face_jax.diffusion import ddim, process
-from id2face_jax.models.autoencoder import FACTOR
-from id2face_jax.models.build import make_autoencoder, make_model, noise_schedule
+from id2face_jax.diffusion import ddim
+from id2face_jax.models.build import (
+    make_autoencoder,
+    make_model,
+    make_prediction,
+    noise_schedule,
+)
 from id2face_jax.models.layers import resize_map
 
 MODES = ("embedding", "latent", "none", "own", "null")
@@ -39,9 +44,7 @@ def to_uint8(x: Float[Array, "*b"]) -> UInt8[Array, "*b"]:
     return jnp.clip(jnp.round((x + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def latent_mask(
-    masks: Float[Array, "n s s"], factor: int = FACTOR
-) -> Float[Array, "n h h 1"]:
+def latent_mask(masks: Float[Array, "n s s"], factor: int) -> Float[Array, "n h h 1"]:
     """The mask on the latent's grid: the mean over each cell of factor^2 pixels."""
     return resize_map(masks[..., None], masks.shape[1] // factor)
 
@@ -57,13 +60,25 @@ def encode_crops(
     params: of the autoencoder. x: images in [-1, 1]. Without config.model.masked the
     UNet sees nothing of x and paints all of it.
     """
-    autoencoder = make_autoencoder(config)
+    return encode_latents(
+        make_autoencoder(config), params, x, masks, config.model.masked
+    )
+
+
+def encode_latents(
+    autoencoder: nn.Module,
+    params: dict,
+    x: Float[Array, "n s s 3"],
+    masks: Float[Array, "n s s"],
+    masked: bool,
+) -> tuple[Float[Array, "n h h c"], Float[Array, "n h h c"], Float[Array, "n h h 1"]]:
+    """`encode_crops` with the network itself; masked: as config.model.masked."""
 
     def encode(x):
         return autoencoder.apply({"params": params}, x, method="encode")
 
     z, mask = encode(x), latent_mask(masks, autoencoder.factor)
-    if not config.model.masked:
+    if not masked:
         return z, jnp.zeros_like(z), jnp.ones_like(mask)
     return z, encode(x * (1.0 - masks[..., None])), mask
 
@@ -141,11 +156,13 @@ def generate(
     has_identity = jnp.full(seeds.shape, 0.0 if mode == "null" else 1.0)
     condition = model.apply(apply, f, a, has_identity, method="recompose")
 
+    prediction = make_prediction(config)
+
     def denoise(zt, t):
-        kind, (alpha, sigma) = config.model.prediction, alpha_sigma(t)
-        seen = process.network_input(kind, zt, alpha)
+        alpha, sigma = alpha_sigma(t)
+        seen = prediction.network_input(zt, alpha, sigma)
         out = model.apply(apply, seen, zm, mask, t, condition, method="denoise")
-        return process.to_x0(kind, out, zt, alpha, sigma)
+        return prediction.to_x0(out, zt, alpha, sigma)
 
     noise = jax.vmap(lambda key: jax.random.normal(key, z.shape[1:]))(noise_keys)
     # Below 1 the picture keeps closer to the likeliest one (as in Kingma & Dhariwal

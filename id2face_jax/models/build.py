@@ -10,15 +10,15 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import ml_collections
 
-from id2face_jax.diffusion import discrete, schedule
+from id2face_jax.diffusion import discrete, process, schedule
 from id2face_jax.models.autoencoder import Autoencoder
+from id2face_jax.models.critic import Critic
 from id2face_jax.models.id2face import ID2Face
 from id2face_jax.models.stable_diffusion.autoencoder import StableAutoencoder
 from id2face_jax.models.stable_diffusion.unet import StableUNet, TokenUNet
 from id2face_jax.models.unet import UNet
 
 KINDS = ("embedded", "stable_diffusion")  # of autoencoders and of UNets
-HARMONIZERS = ("gated", "sum")
 
 
 def make_autoencoder(
@@ -28,7 +28,7 @@ def make_autoencoder(
     ae, dtype = config.autoencoder, jnp.dtype(config.train.dtype)
     size = (ae.latent_channels, tuple(ae.dims), tuple(ae.depths))
     if ae.kind == "embedded":
-        return Autoencoder(*size, dtype=dtype)
+        return Autoencoder(*size, factor=ae.factor, dtype=dtype)
     if ae.kind != "stable_diffusion":
         raise ValueError(f"autoencoder.kind is {ae.kind!r}; expected one of {KINDS}")
     return StableAutoencoder(
@@ -39,6 +39,11 @@ def make_autoencoder(
         groups=ae.groups,
         dtype=dtype,
     )
+
+
+def make_pixel_critic(config: ml_collections.ConfigDict) -> Critic:
+    """What tells photos from decoded ones while the autoencoder trains."""
+    return Critic(config.autoencoder.critic_dim, depth=1)
 
 
 def make_model(config: ml_collections.ConfigDict) -> ID2Face:
@@ -55,7 +60,9 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         attribute_dim=model.attribute_dim,
         attribute_depth=model.attribute_depth,
         attribute_stride=model.attribute_stride,
+        identity_grid=model.identity_grid,
         leak_probe_dim=model.leak_probe_dim,
+        verifier_dim=config.loss.verifier_dim,
         condition_dim=model.condition_dim,
         identity_space=model.identity_space,
         portrait_shape=portrait,
@@ -68,12 +75,8 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
 def _make_unet(config: ml_collections.ConfigDict) -> UNet | TokenUNet:
     model = config.model
     size = (tuple(model.unet_dims), tuple(model.unet_depths))
-    if model.harmonizer not in HARMONIZERS:
-        raise ValueError(
-            f"model.harmonizer is {model.harmonizer!r}; use one of {HARMONIZERS}"
-        )
     inside = {
-        "gated": model.harmonizer == "gated",
+        "fusion": model.harmonizer,
         "remat": config.train.remat,
         "dtype": jnp.dtype(config.train.dtype),
     }
@@ -91,6 +94,12 @@ def _make_unet(config: ml_collections.ConfigDict) -> UNet | TokenUNet:
     return TokenUNet(
         stable, model.token_dim, model.identity_tokens, model.attribute_grid
     )
+
+
+def make_prediction(config: ml_collections.ConfigDict) -> process.Prediction:
+    """What the UNet's output stands for, by config.model.prediction."""
+    sigma_data = make_autoencoder(config).sigma_data
+    return process.Prediction(config.model.prediction, sigma_data)
 
 
 def noise_schedule(config: ml_collections.ConfigDict) -> Callable:

@@ -12,13 +12,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from id2face_jax.models.critic import LatentCritic
+from id2face_jax.models.critic import Critic
 from id2face_jax.models.identity_vae import GaussianIdentity, IdentityVAE
 from id2face_jax.models.recomposer import (
     AttributeEncoder,
     Condition,
     LeakProbe,
     Recomposer,
+    Verifier,
 )
 
 # "vae": learned; "gaussian": random directions, the ablation.
@@ -32,6 +33,8 @@ class ID2Face(nn.Module):
     identity_space: one of IDENTITY_SPACES.
     portrait_shape: of the latent, for the recomposer's portrait; None: no portrait.
     critic_dim: width of the critic (config.loss.critic_dim); 0: none.
+    verifier_dim: width of the verifier (config.loss.verifier_dim); 0: none.
+    identity_grid: cells of the identity map on each axis; 0: a vector alone.
     """
 
     embedding_dim: int
@@ -47,6 +50,8 @@ class ID2Face(nn.Module):
     identity_space: str = "vae"
     portrait_shape: tuple[int, int, int] | None = None
     critic_dim: int = 0
+    verifier_dim: int = 0
+    identity_grid: int = 0
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
@@ -75,10 +80,17 @@ class ID2Face(nn.Module):
             self.embedding_dim, self.leak_probe_dim, dtype=self.dtype
         )
         self.recomposer = Recomposer(
-            self.condition_dim, self.portrait_shape, dtype=self.dtype
+            self.condition_dim,
+            self.identity_grid,
+            self.portrait_shape,
+            dtype=self.dtype,
         )
+        if self.verifier_dim:
+            self.verifier = Verifier(
+                self.embedding_dim, self.verifier_dim, dtype=self.dtype
+            )
         if self.critic_dim:
-            self.critic = LatentCritic(self.critic_dim, dtype=self.dtype)
+            self.critic = Critic(self.critic_dim, dtype=self.dtype)
 
     def encode_identity(self, f: Float[Array, "b d"]):
         """(mu, logvar) of the identity latent, each (b, identity_dim)."""
@@ -96,11 +108,15 @@ class ID2Face(nn.Module):
         """What an adversary reads of the identity from attributes: unit embeddings."""
         return self.leak_probe(mu)
 
+    def verify_attributes(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
+        """Unit vectors of the verifier, near each other for photos of one person."""
+        return self.verifier(mu)
+
     def judge_latents(
         self, z: Float[Array, "b h h c"], mask: Float[Array, "b h h 1"]
     ) -> Float[Array, "b k k"]:
-        """The critic's logits, a patch each; see `LatentCritic`."""
-        return self.critic(z, mask)
+        """The critic's logits, a patch each; z is of about unit variance."""
+        return self.critic(jnp.concatenate([z, mask], axis=-1))
 
     def recompose(
         self,
@@ -127,6 +143,8 @@ class ID2Face(nn.Module):
         mu, _ = self.encode_identity(f)
         a, _ = self.encode_attributes(z)
         self.probe_identity(a)
+        if self.verifier_dim:
+            self.verify_attributes(a)
         if self.critic_dim:
             self.judge_latents(z, mask)
         condition = self.recompose(self.decode_identity(mu), a, jnp.ones(f.shape[0]))

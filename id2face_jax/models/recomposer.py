@@ -7,7 +7,7 @@ with its own variational penalty, so that what the identity already supplies is
 expensive to repeat.
 
     (1)  q(a | z) = N(mu(z), diag exp(logvar(z))) on a grid coarser than the latent's
-    (2)  condition = (vector c_u(f_hat), attribute map c_a(a), portrait P(f_hat))
+    (2)  condition = (c_u(f_hat), vector or map; map c_a(a); portrait P(f_hat))
     (3)  P(f) = W f + b                            trained as E[z | f], by squared error
 
 The portrait (ours) is the latent of the average picture of a face with that embedding.
@@ -22,6 +22,7 @@ encoder learns to leave out, and the UNet has to take it from the identity it is
 
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
@@ -34,11 +35,19 @@ from id2face_jax.models.layers import MixBlock, Mlp, rms_norm, space_to_depth
 
 @struct.dataclass
 class Condition:
-    """What the UNet is told: identity, attributes, perhaps a portrait (a latent)."""
+    """What the UNet is told.
+
+    Attributes:
+      identity: who, as a vector.
+      attributes: everything else, as a coarse map.
+      portrait: the latent of the average picture of that identity; None: not used.
+      identity_map: who, place by place; None: the vector stands for every place.
+    """
 
     identity: Float[Array, "b k"]
     attributes: Float[Array, "b g g k"]
     portrait: Float[Array, "b h h c"] | None = None
+    identity_map: Float[Array, "b m m k"] | None = None
 
 
 class AttributeEncoder(nn.Module):
@@ -86,15 +95,40 @@ class LeakProbe(nn.Module):
         return unit(nn.Dense(self.embedding_dim, name="out")(h))
 
 
+class Verifier(nn.Module):
+    """Tells whether two attribute latents are of one person: the second adversary.
+
+    It learns from which photos belong together, not from a recognizer's embedding, so
+    it also finds likeness that the recognizer does not see.
+
+    Args:
+      embedding_dim: length of its vectors.
+      dim: width.
+    """
+
+    embedding_dim: int
+    dim: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
+        """Unit vectors, near each other for photos of one person."""
+        h = nn.Dense(self.dim, dtype=self.dtype, name="in")(mu.reshape(len(mu), -1))
+        h = nn.relu(rms_norm(h))
+        return unit(nn.Dense(self.embedding_dim, name="out")(h))
+
+
 class Recomposer(nn.Module):
     """Identity embedding and attribute latent to the UNet's condition (eq. 2).
 
     Args:
       dim: length of the identity vector and channels of the attribute map.
       portrait_shape: (h, h, c) of the latent; None: no portrait.
+      identity_grid: cells of the identity map on each axis; 0: no map.
     """
 
     dim: int
+    identity_grid: int = 0
     portrait_shape: tuple[int, int, int] | None = None
     dtype: DTypeLike = jnp.float32
 
@@ -125,7 +159,14 @@ class Recomposer(nn.Module):
                 name="portrait",
             )
             # Without an identity this is b, the average face.
-            portrait = draw(keep * scaled).reshape(-1, *self.portrait_shape)
+            # It must not pull the identity space towards what is easy to draw.
+            alone = keep * jax.lax.stop_gradient(scaled)
+            portrait = draw(alone).reshape(-1, *self.portrait_shape)
+        where = None
+        if self.identity_grid:
+            grid = (self.identity_grid, self.identity_grid, self.dim)
+            spread = nn.Dense(math.prod(grid), dtype=self.dtype, name="identity_map")
+            where = rms_norm(spread(identity).reshape(-1, *grid))
         h = nn.Dense(self.dim, dtype=self.dtype, name="attributes_in")(a)
         attributes = MixBlock(2.0, dtype=self.dtype, name="attributes_mix")(h)
-        return Condition(identity, rms_norm(attributes), portrait)
+        return Condition(identity, rms_norm(attributes), portrait, where)

@@ -35,7 +35,7 @@ class Block(nn.Module):
 
     ratio: float
     attention: bool
-    gated: bool = True
+    fusion: str = "gated"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -46,7 +46,7 @@ class Block(nn.Module):
         condition: Condition,
     ) -> Float[Array, "b s s c"]:
         h = ShiftConv(dtype=self.dtype, name="mix")(x)
-        harmonizer = Harmonizer(self.gated, dtype=self.dtype, name="harmonizer")
+        harmonizer = Harmonizer(self.fusion, dtype=self.dtype, name="harmonizer")
         h = harmonizer(h, temb, condition)
         shift = nn.Dense(x.shape[-1], dtype=self.dtype, name="time")(temb)
         x = x + Mlp(self.ratio, dtype=self.dtype, name="mlp")(h + shift[:, None, None])
@@ -78,7 +78,7 @@ class UNet(nn.Module):
         level is the middle and runs its blocks once.
       ratio: expansion of the Mlp.
       attention_from: first level whose blocks attend.
-      gated: whether the harmonizers gate, or add (their ablation).
+      fusion: of the harmonizers, one of `harmonizer.FUSIONS`.
       remat: "none", "full" or "dots": what the backward pass recomputes.
     """
 
@@ -86,7 +86,7 @@ class UNet(nn.Module):
     depths: tuple[int, ...]
     ratio: float
     attention_from: int
-    gated: bool = True
+    fusion: str = "gated"
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -96,7 +96,7 @@ class UNet(nn.Module):
             x = block(
                 self.ratio,
                 attention=level >= self.attention_from,
-                gated=self.gated,
+                fusion=self.fusion,
                 dtype=self.dtype,
                 name=f"{way}_{level}_{i}",
             )(x, temb, condition)

@@ -9,25 +9,31 @@ VAE, bidirectional latent alignment: abstract); every formula is ours. For a pai
     (3)  identity KL     sum_k max(KL_k(q(u|f) | N(0,1)), free bits)
     (4)  consistency     1 - <Dec(u_a), f_b> and the reverse, on real pairs
     (5)  identity align. KL(q_a | q_b) + KL(q_b | q_a), on real pairs
-    (6)  attribute align alpha^2 |mu_a(x0_hat) - mu_a(z)*|^2, both directions
     (7)  attribute KL    sum KL(q(a|z) | N(0,1))
     (8)  leak probe      1 - <P(mu*), f>                   trains the adversary P alone
     (9)  identity leak   max(<P*(mu), f>, 0)               trains the encoder against it
-    (10) portrait        |w (W f + b - z)|^2, f the identity of the other photo
+    (10) portrait        |w (W f* + b - z)|^2, f the identity of the other photo
 
-and, with F a frozen recogniser that looks at the composited estimate of x0 (training
-only), for some rows, half of them recomposed with a stranger's g, orthogonal to f:
+Deployed rows ask for a sampled g, orthogonal to f, and have no photo to denoise to.
+With F a frozen recognizer that looks at the composited estimate of x0 (training only):
 
-    (11) judged identity 1 - <F(x0_hat), f or g>          whoever was asked for
-    (12) judged source   max(<F(x0_hat), f>, 0)           with a stranger's alone
+    (6)  attribute align |mu*(x0_hat) - mu(z)*|^2 / var    trains all that draws
+    (11) asked identity  1 - <F(x0_hat), g>
+    (12) source identity max(<F(x0_hat), f>, 0)
 
 and, with D a critic of latents and x the estimate of x0 inside the mask, z outside:
 
     (13) critic          max(1 - D(z), 0) + max(1 + D(x*), 0)     trains D alone
-    (14) realism         -D*(x)                     trains all that draws against it
+    (14) adversarial     -D*(x)                     trains all that draws against it
 
-hinge losses (Lim & Ye 2017), averaged over the patches that the mask covers.
+hinge losses (Lim & Ye 2017), averaged over the patches that the mask covers; and, with
+V a verifier that knows which photos are of one person:
+
+    (15) verifier        -log softmax <V(mu_a*), V(mu_b*)>        trains V alone
+    (16) verified leak   max(<V*(mu_a), V*(mu_b)> - others, 0)    trains the encoder
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -41,13 +47,17 @@ def masked_error(
     target: Float[Array, "b h h c"],
     mask: Float[Array, "b h h 1"],
     outside_weight: float,
+    channels: Float[Array, " c"] | float = 1.0,
+    cells: Float[Array, "1 h h 1"] | float = 1.0,
 ) -> Float[Array, " b"]:
     """Squared error a sample, weighted 1 inside the mask, outside_weight outside (1).
 
-    Normalised by the weights, so that a large mask counts like a small one.
+    Normalized by the weights, so that a large mask counts like a small one.
+
+    channels, cells: further weights inside the mask; `channels` of mean 1.
     """
-    weight = mask + outside_weight * (1.0 - mask)
-    error = jnp.mean(jnp.square(output - target), axis=-1, keepdims=True)
+    weight = mask * cells + outside_weight * (1.0 - mask)
+    error = jnp.mean(channels * jnp.square(output - target), axis=-1, keepdims=True)
     total = jnp.sum(weight, axis=(1, 2, 3))
     return jnp.sum(weight * error, axis=(1, 2, 3)) / jnp.maximum(total, 1e-6)
 
@@ -59,7 +69,7 @@ def cosine_distance(
     return 1.0 - jnp.sum(f_hat * f, axis=-1)
 
 
-def likeness(
+def similarity(
     seen: Float[Array, "b d"], source: Float[Array, "b d"]
 ) -> Float[Array, " b"]:
     """How much of the source is still seen; unlike is enough (9, 12)."""
@@ -106,15 +116,41 @@ def symmetric_kl(
 def attribute_alignment(
     mu_recomposed: Float[Array, "b g g a"],
     mu_supplied: Float[Array, "b g g a"],
-    weight: Float[Array, " b"],
+    logvar_supplied: Float[Array, "b g g a"],
 ) -> Float[Array, ""]:
     """How far a recomposition's attributes are from their supplier's (6).
 
-    weight: (b,) alpha^2 of each sample: a prediction from pure noise has no
-    attributes of its own to compare.
+    In standard deviations of the supplier's posterior, so that dimensions that say
+    nothing count for nothing, and shrinking all of them gains nothing.
     """
-    gap = jnp.square(mu_recomposed - jax.lax.stop_gradient(mu_supplied))
-    return jnp.mean(weight * jnp.mean(gap, axis=(1, 2, 3)))
+    still = jax.lax.stop_gradient
+    gap = jnp.square(mu_recomposed - still(mu_supplied))
+    # exp(-logvar) - 1 is what a dimension's precision has beyond the prior's.
+    weight = jnp.minimum(jnp.expm1(-still(logvar_supplied)), 100.0)
+    return jnp.mean(jax.nn.relu(weight) * gap)
+
+
+def verification(
+    vectors: Float[Array, "n d"], is_pair: Float[Array, " n"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(a verifier's loss, how much it tells people apart) (15, 16).
+
+    Args:
+      vectors: unit; rows i and i + n/2 are two photos of one person.
+      is_pair: 1 where these are two photos, 0 where one was used twice.
+
+    The loss is the softmax cross entropy of picking the partner among the other half
+    (van den Oord et al. 2018), at a fixed scale. The second number is the partner's
+    cosine less the mean one of others, at least 0.
+    """
+    half = vectors.shape[0] // 2
+    cosines = vectors[:half] @ vectors[half:].T
+    rows = is_pair[:half]
+    same = jnp.diagonal(cosines)
+    others = (jnp.sum(cosines, axis=1) - same) / max(half - 1, 1)
+    entropy = -jnp.diagonal(jax.nn.log_softmax(10.0 * cosines, axis=1))
+    excess = jax.nn.relu(same - jax.lax.stop_gradient(others))
+    return jnp.mean(rows * entropy), jnp.mean(rows * excess)
 
 
 def patch_mean(
@@ -127,6 +163,21 @@ def patch_mean(
     weight = resize_map(mask, logits.shape[1])[..., 0]
     total = jnp.sum(weight, axis=(1, 2))
     return jnp.sum(weight * logits, axis=(1, 2)) / jnp.maximum(total, 1e-6)
+
+
+def adversarial_terms(
+    read: Callable, real: Array, fake: Array, mean: Callable = jnp.mean
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(the critic's hinge loss, the generator's against it) (13, 14).
+
+    Args:
+      read: (maps, still) -> logits; with `still` the critic's parameters do not train.
+      real, fake: maps, fakes with the generator's gradient.
+      mean: of logits, to a scalar.
+    """
+    seen = read(real, still=False), read(jax.lax.stop_gradient(fake), still=False)
+    doubt = jax.nn.relu(1.0 - seen[0]) + jax.nn.relu(1.0 + seen[1])
+    return mean(doubt), -mean(read(fake, still=True))
 
 
 def mean_over(value: Float[Array, " b"], rows: Float[Array, " b"]) -> Float[Array, ""]:

@@ -5,44 +5,69 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+# Top-level parts of the parameters that train against the rest.
+ADVERSARIES = ("critic", "leak_probe", "verifier")
+
 
 def make_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
-    """Learning rate by update: linear warm-up, then cosine to lr * lr_final_ratio."""
-    optim = config.optim
-    if optim.lr_warmup_steps >= config.train.num_steps:
+    """Learning rate by update: linear warm-up, constant, linear cool-down at the end.
+
+    The rate stays constant until optim.lr_cooldown_steps before train.num_steps, so
+    that a run can be cut off anywhere: a branch that cools down starts from any of its
+    checkpoints (Hägele et al. 2024).
+    """
+    optim, num_steps = config.optim, config.train.num_steps
+    if optim.lr_warmup_steps + optim.lr_cooldown_steps > num_steps:
         raise ValueError(
-            f"optim.lr_warmup_steps is {optim.lr_warmup_steps} and train.num_steps is "
-            f"{config.train.num_steps}; the warm-up must be shorter than the run"
+            f"optim.lr_warmup_steps is {optim.lr_warmup_steps}, "
+            f"optim.lr_cooldown_steps is {optim.lr_cooldown_steps} and train.num_steps "
+            f"is {num_steps}; warm-up and cool-down must fit into the run"
         )
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=optim.lr,
-        warmup_steps=optim.lr_warmup_steps,
-        decay_steps=config.train.num_steps,
-        end_value=optim.lr * optim.lr_final_ratio,
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, optim.lr, optim.lr_warmup_steps),
+            optax.linear_schedule(
+                optim.lr, optim.lr * optim.lr_final_ratio, optim.lr_cooldown_steps
+            ),
+        ],
+        [num_steps - optim.lr_cooldown_steps],
     )
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Clip by the global norm, then AdamW; matrices alone are decayed."""
+    """Clip by the global norm, then AdamW; matrices alone are decayed.
+
+    Adversaries have a chain of their own, with less momentum (optim.adversary_b1) and
+    their own clipping: what they lose must not take from the others' step.
+    """
     optim = config.optim
 
     def is_matrix(params):
+        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+    def chain(b1: float):
+        return optax.chain(
+            optax.clip_by_global_norm(optim.clip_norm),
+            optax.adamw(
+                make_schedule(config),
+                b1=b1,
+                b2=optim.b2,
+                weight_decay=optim.weight_decay,
+                mask=is_matrix,
+            ),
+        )
+
+    def groups(params):
         return {
-            key: is_matrix(value) if isinstance(value, dict) else value.ndim > 1
-            for key, value in params.items()
+            name: jax.tree.map(
+                lambda _, name=name: "adversary" if name in ADVERSARIES else "main",
+                part,
+            )
+            for name, part in params.items()
         }
 
-    return optax.chain(
-        optax.clip_by_global_norm(optim.clip_norm),
-        optax.adamw(
-            make_schedule(config),
-            b1=optim.b1,
-            b2=optim.b2,
-            weight_decay=optim.weight_decay,
-            mask=is_matrix,
-        ),
-    )
+    chains = {"main": chain(optim.b1), "adversary": chain(optim.adversary_b1)}
+    return optax.multi_transform(chains, groups)
 
 
 def ema_decay(step: jax.Array, config: ml_collections.ConfigDict) -> jax.Array:

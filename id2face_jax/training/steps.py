@@ -4,8 +4,8 @@ Owns what one step computes for the autoencoder and for ID2Face. No mesh words, 
 files: arrays are global, so a mean is a mean over all devices. All randomness of a
 step comes from (config.seed, state.step) and is drawn for the whole batch at once,
 before it is cut into micro-batches: sharding changes no number but by rounding, and
-accumulation none but terms that are no mean over rows (free bits, means over pairs,
-the scale of what the critic sees).
+accumulation none but terms that are no mean over rows (free bits, the verifier's choice
+among the rows).
 """
 
 import dataclasses
@@ -18,7 +18,8 @@ import optax
 
 from id2face_jax.generation import generate
 from id2face_jax.models import build
-from id2face_jax.training import objectives, optim
+from id2face_jax.models.layers import space_to_depth
+from id2face_jax.training import objectives, optim, recomposition
 from id2face_jax.training.state import TrainState
 
 TASKS = ("autoencoder", "id2face")
@@ -52,7 +53,7 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
       config: see configs/base.py.
       frozen: for "id2face", the parameters that it uses and never trains:
         "autoencoder", which may lack only where config.autoencoder.weights is
-        "random", and "recognizer" where config.loss.judge_every is not 0.
+        "random", and "recognizer" where `needs_recognizer`.
     Raises ValueError for an unknown task or missing parameters.
     """
     frozen = frozen or {}
@@ -65,13 +66,21 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
                 "parameters; train configs/autoencoder128.py, export it and pass "
                 "--config.autoencoder.weights=EXPORT"
             )
-        if config.loss.judge_every and "recognizer" not in frozen:
+        if needs_recognizer(config) and "recognizer" not in frozen:
             raise ValueError(
-                f"loss.judge_every is {config.loss.judge_every}, which needs the "
-                "recogniser's parameters; pass them or set it to 0"
+                f"loss.asked_identity is {config.loss.asked_identity} and "
+                f"loss.source_identity is {config.loss.source_identity}, which need "
+                "the recognizer's parameters; pass them or set both to 0"
             )
         return _id2face_task(config, frozen)
     raise ValueError(f"task is {config.task!r}; expected one of {TASKS}")
+
+
+def needs_recognizer(config: ml_collections.ConfigDict) -> bool:
+    """Whether the objective looks at deployed rows with the frozen recognizer."""
+    loss = config.loss
+    wanted = loss.asked_identity or loss.source_identity
+    return bool(loss.deployed_every and wanted)
 
 
 def _initial_state(config, params, frozen) -> TrainState:
@@ -89,13 +98,16 @@ def _initial_state(config, params, frozen) -> TrainState:
 def start_from(state: TrainState, params: dict) -> TrainState:
     """`state` with `params` and their copy as EMA: a warm start from an export.
 
-    A critic is no part of what an export does: one that is missing starts afresh, and
-    one that config.loss does not want is left. Raises ValueError if the trees differ in
-    anything else.
+    An adversary is no part of what an export does: one that is missing starts afresh,
+    and one that the config does not want is left. Raises ValueError if the trees differ
+    in anything else.
     """
-    rest = {name: value for name, value in params.items() if name != "critic"}
-    fresh = {name: state.params[name] for name in state.params if name == "critic"}
-    params = fresh | (params if fresh else rest)
+    adversaries = set(optim.ADVERSARIES)
+    fresh = {k: v for k, v in state.params.items() if k in adversaries}
+    known = {
+        k: v for k, v in params.items() if k in state.params or k not in adversaries
+    }
+    params = fresh | known
     old, new = (jax.tree.map(jnp.shape, tree) for tree in (state.params, params))
     if old != new:
         raise ValueError(
@@ -106,21 +118,25 @@ def start_from(state: TrainState, params: dict) -> TrainState:
     return state.replace(params=params, ema=jax.tree.map(jnp.copy, params))
 
 
-def _split(tree, parts: int):
-    """(b, ...) leaves to (parts, b/parts, ...), strided so that shards stay local."""
+def _split(tree, parts: int, group: int):
+    """(b, ...) leaves to (parts, b/parts, ...), strided so that shards stay local.
+
+    group: rows that stay together, so that each part has its share of every kind.
+    """
 
     def cut(x):
-        if x.shape[0] % parts:
+        if x.shape[0] % (parts * group):
             raise ValueError(
                 f"batch of {x.shape[0]} does not divide into optim.accumulate={parts} "
-                "micro-batches; change one of them"
+                f"micro-batches of whole groups of {group}; change one of them"
             )
-        return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+        groups = x.reshape(-1, parts, group, *x.shape[1:])
+        return jnp.moveaxis(groups, 1, 0).reshape(parts, -1, *x.shape[1:])
 
     return jax.tree.map(cut, tree)
 
 
-def _gradients(loss_fn, params, examples, parts: int):
+def _gradients(loss_fn, params, examples, parts: int, group: int):
     """Mean loss gradient and metrics over `parts` micro-batches, one at a time."""
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     if parts == 1:
@@ -131,7 +147,7 @@ def _gradients(loss_fn, params, examples, parts: int):
         (_, metrics), grads = value_and_grad(params, part)
         return jax.tree.map(jnp.add, total, (grads, metrics)), None
 
-    split = _split(examples, parts)
+    split = _split(examples, parts, group)
     first = jax.tree.map(lambda x: x[0], split)
     shapes = jax.eval_shape(value_and_grad, params, first)
     zeros = jax.tree.map(
@@ -144,6 +160,7 @@ def _gradients(loss_fn, params, examples, parts: int):
 def _make_train_step(config, objective) -> Callable:
     """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
     tx = optim.make_optimizer(config)
+    group = config.loss.deployed_every or 1
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -153,7 +170,7 @@ def _make_train_step(config, objective) -> Callable:
             return objective.loss(params, state.frozen, *part)
 
         grads, metrics = _gradients(
-            loss_fn, state.params, examples, config.optim.accumulate
+            loss_fn, state.params, examples, config.optim.accumulate, group
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -196,7 +213,12 @@ def _autoencoder_task(config) -> Task:
     objective = objectives.AutoencoderObjective(config)
 
     def init(key):
-        params = autoencoder.init(key, _example_images(config))["params"]
+        x = _example_images(config)
+        params = autoencoder.init(key, x)["params"]
+        if config.autoencoder.critic_dim:
+            critic = build.make_pixel_critic(config)
+            half_cells = space_to_depth(x, autoencoder.factor // 2)
+            params["critic"] = critic.init(key, half_cells)["params"]
         return _initial_state(config, params, {})
 
     def sample_grid(state, batch):
@@ -217,7 +239,7 @@ def _autoencoder_task(config) -> Task:
 def _id2face_task(config, frozen) -> Task:
     model = build.make_model(config)
     autoencoder = build.make_autoencoder(config)
-    objective = objectives.RecompositionObjective(config)
+    objective = recomposition.make_recomposition(config)
 
     def init(key):
         key, ae_key = jax.random.split(key)

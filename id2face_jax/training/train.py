@@ -21,7 +21,15 @@ from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
 from id2face_jax.generation import exports
 from id2face_jax.models import build
-from id2face_jax.training import checkpoint, grids, heldout, metrics, programs, sharding
+from id2face_jax.training import (
+    checkpoint,
+    grids,
+    heldout,
+    metrics,
+    programs,
+    sharding,
+    steps,
+)
 from id2face_jax.training.state import TrainState
 
 
@@ -120,7 +128,7 @@ def _load_exports(config) -> tuple[dict, dict | None]:
         saved, trees = exports.load_export(path)
         exports.check_same_fields(saved, config, exports.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
-    if config.task == "id2face" and config.loss.judge_every:
+    if config.task == "id2face" and steps.needs_recognizer(config):
         frozen["recognizer"] = whitening.judge()
     path = config.train.init_from
     if path:

@@ -94,3 +94,12 @@ def test_no_records_are_refused():
 def test_a_negative_cap_is_refused():
     with pytest.raises(ValueError, match="max_photos_per_person is -1; use 0"):
         pairs.make_pair_table(PERSON_IDS, -1)
+
+
+def test_a_small_set_comes_more_often_when_its_slots_repeat():
+    """Every photo of the person equally often, the other people once."""
+    person = PERSON_IDS[0]
+    repeats = np.where(PERSON_IDS == person, 3, 1)
+    table = pairs.make_pair_table(PERSON_IDS, 0, repeats)
+    seen = collections.Counter(a for a, _ in _epoch(table, _rng(), 0.0))
+    assert [seen[i] for i in range(len(PERSON_IDS))] == list(repeats)

@@ -85,7 +85,7 @@ def test_identity_is_the_same_everywhere_and_attributes_have_a_place(params):
 
 
 def test_the_sum_hears_both_sides_and_has_no_gate():
-    plain = Harmonizer(gated=False)
+    plain = Harmonizer("sum")
     params = random_params(plain, H, TEMB, CONDITION, scale=0.5)
     assert set(params["params"]) == {"attributes", "identity"}
     apply = jax.jit(lambda condition: plain.apply(params, H, TEMB, condition))
@@ -101,7 +101,63 @@ def test_the_sum_hears_both_sides_and_has_no_gate():
 
 
 def test_the_sum_starts_as_the_plain_norm():
-    plain = Harmonizer(gated=False)
+    plain = Harmonizer("sum")
     variables = jax.jit(plain.init)(jax.random.key(0), H, TEMB, CONDITION)
     out = jax.jit(plain.apply)(variables, H, TEMB, CONDITION)
     np.testing.assert_allclose(out, rms_norm(H), atol=1e-6)
+
+
+def test_attributes_are_heard_however_shut_the_gate_and_identity_through_it_alone():
+    """What "identity_gated" changes: the gate has the identity to decide on."""
+    harmonizer = Harmonizer("identity_gated")
+    drawn = random_params(harmonizer, H, TEMB, CONDITION, scale=0.5)
+    other_who = Condition(normal(2, 6, seed=1), CONDITION.attributes)
+    other_rest = Condition(CONDITION.identity, normal(2, 2, 2, 6, seed=1))
+    for bias, hears_identity in ((-50.0, False), (50.0, True)):
+        params = _with_gate({"params": drawn["params"]}, bias)
+
+        def out(condition, params=params):
+            return harmonizer.apply(params, H, TEMB, condition)
+
+        who, rest = (
+            np.abs(out(x) - out(CONDITION)).max() for x in (other_who, other_rest)
+        )
+        assert (who > 1e-2) == hears_identity
+        assert rest > 1e-2
+
+
+def test_an_identity_map_has_a_place_as_attributes_have():
+    where = normal(2, 2, 2, 6, seed=3)
+    harmonizer = Harmonizer("identity_gated")
+
+    def condition(where):
+        return Condition(CONDITION.identity, CONDITION.attributes, None, where)
+
+    params = random_params(harmonizer, H, TEMB, condition(where), scale=0.5)
+    params = {"params": params["params"]}
+    moved = condition(where.at[:, 0, 0].add(1.0))
+    change = np.abs(
+        harmonizer.apply(params, H, TEMB, moved)
+        - harmonizer.apply(params, H, TEMB, condition(where))
+    )
+    assert change[:, :2, :2].max() > 1e-2
+    np.testing.assert_array_equal(change[:, 2:, 2:], 0.0)
+
+
+def test_a_finer_map_than_the_feature_is_averaged():
+    fine = normal(2, 4, 4, 6, seed=4)
+    coarse = fine.reshape(2, 2, 2, 2, 2, 6).mean(axis=(2, 4))
+    h = normal(2, 2, 2, 8)
+    one, other = (Condition(CONDITION.identity, x) for x in (fine, coarse))
+    params = random_params(HARMONIZER, h, TEMB, one, scale=0.5)
+    params = {"params": params["params"]}
+    np.testing.assert_allclose(
+        HARMONIZER.apply(params, h, TEMB, one),
+        HARMONIZER.apply(params, h, TEMB, other),
+        atol=1e-5,
+    )
+
+
+def test_an_unknown_fusion_is_refused():
+    with pytest.raises(ValueError, match="model.harmonizer is 'none'; use one of"):
+        Harmonizer("none").init(jax.random.key(0), H, TEMB, CONDITION)

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from id2face_jax.models.recomposer import AttributeEncoder, LeakProbe, Recomposer
+from id2face_jax.models.recomposer import (
+    AttributeEncoder,
+    LeakProbe,
+    Recomposer,
+    Verifier,
+)
 from tests.draws import normal, random_params
 
 ENCODER = AttributeEncoder(channels=4, dim=16, depth=1)
@@ -88,3 +93,38 @@ def test_the_condition_has_unit_scale(recompose):
     condition = recompose(normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2))
     for part in (condition.identity, condition.attributes):
         np.testing.assert_allclose((part**2).mean(-1), 1.0, rtol=1e-2)
+
+
+def test_the_verifier_reads_every_place_and_answers_with_a_unit_vector():
+    mu, verifier = normal(2, 4, 4, 3), Verifier(embedding_dim=8, dim=16)
+    params = random_params(verifier, mu)
+    read = jax.jit(lambda mu: verifier.apply(params, mu))
+    np.testing.assert_allclose(np.linalg.norm(read(mu), axis=-1), 1.0, rtol=1e-5)
+    for place in ((0, 0), (3, 3)):
+        changed = read(mu.at[(0, *place)].add(1.0)) - read(mu)
+        assert np.abs(changed[0]).max() > 1e-4
+        np.testing.assert_array_equal(changed[1], 0.0)
+
+
+def test_the_identity_map_follows_who_and_not_what_else():
+    recomposer = Recomposer(dim=16, identity_grid=2)
+    f, a, keep = normal(2, 8), normal(2, 4, 4, 4), jnp.array([1.0, 0.0])
+    params = random_params(recomposer, f, a, keep)
+    base = recomposer.apply(params, f, a, keep).identity_map
+    assert base.shape == (2, 2, 2, 16)
+    who = recomposer.apply(params, normal(2, 8, seed=1), a, keep).identity_map
+    assert np.abs(who[0] - base[0]).max() > 1e-2
+    np.testing.assert_array_equal(who[1], base[1])  # the null identity
+    rest = recomposer.apply(params, f, normal(2, 4, 4, 4, seed=1), keep)
+    np.testing.assert_array_equal(rest.identity_map, base)
+
+
+def test_the_portrait_does_not_pull_on_the_identity():
+    recomposer = Recomposer(dim=16, portrait_shape=(4, 4, 3))
+    f, a, keep = normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2)
+    params = random_params(recomposer, f, a, keep)
+
+    def drawn(f):
+        return jnp.sum(recomposer.apply(params, f, a, keep).portrait ** 2)
+
+    np.testing.assert_array_equal(jax.grad(drawn)(f), 0.0)

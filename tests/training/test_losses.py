@@ -49,10 +49,10 @@ def test_cosine_distance_at_its_landmarks():
     np.testing.assert_array_equal(losses.cosine_distance(f, f[::-1]), 1.0)
 
 
-def test_likeness_counts_what_is_alike_and_asks_no_more_than_unlike():
+def test_similarity_counts_what_is_alike_and_asks_no_more_than_unlike():
     source = jnp.array([[1.0, 0.0]] * 3)
     seen = jnp.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
-    np.testing.assert_allclose(losses.likeness(seen, source), [1.0, 0.6, 0.0])
+    np.testing.assert_allclose(losses.similarity(seen, source), [1.0, 0.6, 0.0])
 
 
 def test_a_critic_is_asked_about_what_the_mask_covers():
@@ -139,21 +139,62 @@ def test_symmetric_kl_to_the_standard_normal_holds_the_one_sided_kl():
 
 def test_attribute_alignment_moves_the_recomposition_not_its_supplier():
     ours, theirs = normal(2, 2, 2, 3), normal(2, 2, 2, 3, seed=1)
-    gradients = jax.grad(losses.attribute_alignment, argnums=(0, 1))(
-        ours, theirs, jnp.ones(2)
+    logvar = jnp.full(ours.shape, -1.0)
+    gradients = jax.grad(losses.attribute_alignment, argnums=(0, 1, 2))(
+        ours, theirs, logvar
     )
     assert np.all(gradients[0] != 0.0)
-    np.testing.assert_array_equal(gradients[1], 0.0)
+    for gradient in gradients[1:]:
+        np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_attribute_alignment_ignores_a_sample_of_no_weight():
+def test_attribute_alignment_counts_what_a_dimension_says():
+    """One that is as wide as its prior says nothing, and may be anything."""
     ours, theirs = normal(2, 2, 2, 3), normal(2, 2, 2, 3, seed=1)
-    weight = jnp.array([1.0, 0.0])
-    changed = ours.at[1].add(100.0)
-    before, after = (
-        losses.attribute_alignment(x, theirs, weight) for x in (ours, changed)
+    logvar = jnp.zeros(ours.shape).at[..., 0].set(-2.0)
+    base = losses.attribute_alignment(ours, theirs, logvar)
+    silent = losses.attribute_alignment(ours.at[..., 1].add(9.0), theirs, logvar)
+    np.testing.assert_array_equal(silent, base)
+    heard = losses.attribute_alignment(ours.at[..., 0].add(9.0), theirs, logvar)
+    assert heard > base
+
+
+def test_weights_of_channels_and_cells_count_inside_the_mask():
+    target, mask = jnp.zeros((1, 4, 4, 2)), _half_mask(1)
+    one = target.at[0, 0, 0, 0].set(1.0)
+    plain = losses.masked_error(one, target, mask, 0.0)
+    channels = losses.masked_error(
+        one, target, mask, 0.0, channels=jnp.array([1.5, 0.5])
     )
-    np.testing.assert_array_equal(before, after)
+    np.testing.assert_allclose(channels, 1.5 * plain, rtol=1e-6)
+    cells = jnp.ones((1, 4, 4, 1)).at[0, 0, 0].set(3.0)
+    heavy = losses.masked_error(one, target, mask, 0.0, cells=cells)
+    np.testing.assert_allclose(heavy, 3.0 * plain * 8 / 10, rtol=1e-6)
+
+
+def test_a_verifier_gains_by_picking_the_partner_and_pairs_alone_count():
+    alike = jnp.eye(4)[jnp.array([0, 1, 0, 1])]  # rows i and i + 2 are one person
+    crossed = jnp.eye(4)[jnp.array([0, 1, 1, 0])]
+    pairs = jnp.ones(4)
+    good, excess = losses.verification(alike, pairs)
+    bad, none = losses.verification(crossed, pairs)
+    assert good < 0.01 < bad
+    np.testing.assert_allclose(excess, 1.0, atol=1e-6)
+    np.testing.assert_array_equal(none, 0.0)
+    np.testing.assert_array_equal(losses.verification(crossed, 0 * pairs), 0.0)
+
+
+def test_an_adversary_gains_by_telling_apart_what_the_generator_gains_by_mixing():
+    def read(x, still):
+        return x if not still else jax.lax.stop_gradient(1.0) * x
+
+    real, fake = jnp.full((2,), 2.0), jnp.full((2,), -2.0)
+    told, against = losses.adversarial_terms(read, real, fake)
+    np.testing.assert_array_equal(told, 0.0)
+    np.testing.assert_array_equal(against, 2.0)
+    fooled, against = losses.adversarial_terms(read, fake, real)
+    np.testing.assert_array_equal(fooled, 6.0)
+    np.testing.assert_array_equal(against, -2.0)
 
 
 @pytest.mark.parametrize(

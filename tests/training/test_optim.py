@@ -18,18 +18,28 @@ def config():
     return config
 
 
-def test_rate_warms_up_then_falls_to_its_final_share(config):
+def test_rate_warms_up_stays_and_falls_to_its_final_share_at_the_end(config):
+    config.optim.lr_cooldown_steps = 20
     schedule = optim.make_schedule(config)
     rates = np.array([float(schedule(step)) for step in range(101)])
     assert rates[0] == 0.0
-    np.testing.assert_allclose(rates[10], 1e-2, rtol=1e-6)
+    np.testing.assert_allclose(rates[10:81], 1e-2, rtol=1e-6)
     np.testing.assert_allclose(rates[100], 1e-3, rtol=1e-5)
-    assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[10:]) < 0)
+    assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[80:]) < 0)
 
 
-def test_a_warm_up_longer_than_the_run_is_refused(config):
-    config.optim.lr_warmup_steps = 100
-    with pytest.raises(ValueError, match="warm-up must be shorter than the run"):
+def test_a_longer_run_has_the_same_rates_until_its_cool_down(config):
+    """A branch may be cut off any run: nothing before it knows how long it is."""
+    short = optim.make_schedule(config)
+    config.train.num_steps = 1000
+    longer = optim.make_schedule(config)
+    steps = range(100)
+    assert [float(short(i)) for i in steps] == [float(longer(i)) for i in steps]
+
+
+def test_a_schedule_longer_than_the_run_is_refused(config):
+    config.optim.lr_cooldown_steps = 95
+    with pytest.raises(ValueError, match="lr_cooldown_steps is 95 .*must fit"):
         optim.make_schedule(config)
 
 
@@ -64,7 +74,8 @@ def test_clipping_is_by_the_global_norm(config):
     grads = jax.tree.map(lambda p: jnp.full(p.shape, 100.0), params)
     tx = optim.make_optimizer(config)
     _, state = jax.jit(tx.update)(grads, tx.init(params), params)
-    (mu,) = [s.mu for s in jax.tree.leaves(state, is_leaf=_has_mu) if _has_mu(s)]
+    main = state.inner_states["main"]
+    (mu,) = [s.mu for s in jax.tree.leaves(main, is_leaf=_has_mu) if _has_mu(s)]
     norm = optax.tree.norm(mu) / (1 - config.optim.b1)
     np.testing.assert_allclose(norm, config.optim.clip_norm, rtol=1e-5)
 
@@ -79,3 +90,23 @@ def test_ema_starts_short_and_reaches_its_decay(config):
         float(optim.ema_decay(jnp.int32(step), config)) for step in (0, 10, 10_000)
     ]
     np.testing.assert_allclose(decays, [0.1, 11 / 20, 0.99], rtol=1e-6)
+
+
+def test_adversaries_have_their_own_momentum_and_clipping(config):
+    """A huge gradient of theirs does not shrink the step of the others."""
+    config.optim.weight_decay = 0.0
+    params = {"unet": {"bias": jnp.zeros(4)}, "critic": {"bias": jnp.zeros(4)}}
+    small = jax.tree.map(lambda p: jnp.full(p.shape, 0.01), params)
+    huge = small | {"critic": {"bias": jnp.full(4, 1e6)}}
+    one, other = (_update(config, grads, params) for grads in (small, huge))
+    np.testing.assert_array_equal(one["unet"]["bias"], other["unet"]["bias"])
+    tx = optim.make_optimizer(config)
+    _, state = tx.update(small, tx.init(params), params)
+    moments = {
+        name: jax.tree.leaves(inner, is_leaf=_has_mu)
+        for name, inner in state.inner_states.items()
+    }
+    for name, part in (("main", "unet"), ("adversary", "critic")):
+        (mu,) = [x.mu for x in moments[name] if _has_mu(x)]
+        b1 = config.optim.b1 if name == "main" else config.optim.adversary_b1
+        np.testing.assert_allclose(mu[part]["bias"], (1 - b1) * 0.01, rtol=1e-5)

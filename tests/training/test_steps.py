@@ -1,6 +1,7 @@
 """Laws of the training step, both tasks, on the smoke config and synthetic people."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from configs import smoke
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
-from id2face_jax.training import objectives, steps
+from id2face_jax.training import recomposition, steps
 from tests.draws import random_like
 
 TASKS = steps.TASKS
@@ -26,7 +27,9 @@ TERMS = (
     "identity_leak",
     "portrait",
     "critic",
-    "realism",
+    "adversarial",
+    "verifier",
+    "verified_leak",
 )
 
 
@@ -38,7 +41,8 @@ def _config(task, **changes):
     config.train.num_steps = 1000
     # A maximum over a batch's mean is not a mean over micro-batches.
     config.loss.identity_free_nats = 0.0
-    config.loss.critic_dim = changes.pop("critic_dim", config.loss.critic_dim)
+    # It chooses among the rows that it is given.
+    config.loss.verifier_dim = changes.pop("verifier_dim", config.loss.verifier_dim)
     config.optim.update(changes)
     return config
 
@@ -110,7 +114,8 @@ def test_every_parameter_learns(task):
 @pytest.mark.parametrize(
     "change",
     [{"identity_space": "gaussian", "identity_dim": 16}, {"harmonizer": "sum"}]
-    + [{"masked": False}, {"portrait": False}],
+    + [{"masked": False}, {"portrait": False}, {"identity_grid": 0}]
+    + [{"harmonizer": "gated"}, {"prediction": "v"}],
 )
 def test_ablations_train(change):
     config = _config("id2face")
@@ -148,7 +153,7 @@ def _gradient(**weights):
     """Of the loss whose only terms are those given."""
     config = _config("id2face")
     config.loss.update(dict.fromkeys(TERMS, 0.0) | weights)
-    objective, state = objectives.RecompositionObjective(config), _start("id2face")
+    objective, state = recomposition.make_recomposition(config), _start("id2face")
     draws = objective.draw(jax.random.key(0), _batch())
 
     def loss(params):
@@ -167,7 +172,7 @@ def test_the_adversary_seeks_and_the_encoder_hides():
 
 def test_the_critic_seeks_and_the_painters_deceive():
     """As the adversary: own networks alone. What a critic learns helps no encoder."""
-    seek, deceive = _gradient(critic=1.0), _gradient(realism=1.0)
+    seek, deceive = _gradient(critic=1.0), _gradient(adversarial=1.0)
     for name in seek:
         assert _is_zero(seek[name]) == (name != "critic"), name
     for name in ("unet", "recomposer", "attribute_encoder"):
@@ -181,10 +186,10 @@ def test_without_a_critic_there_is_none():
     made = steps.make_task(config)
     shapes = jax.eval_shape(made.init, jax.random.key(0))
     assert "critic" not in shapes.params
-    objective = objectives.RecompositionObjective(config)
+    objective = recomposition.make_recomposition(config)
     draws = jax.eval_shape(objective.draw, jax.random.key(0), _batch())
     loss = jax.eval_shape(objective.loss, shapes.params, shapes.frozen, _batch(), draws)
-    assert not {"critic", "realism"} & set(loss[1])
+    assert not {"critic", "adversarial"} & set(loss[1])
 
 
 def test_the_portrait_learns_from_its_own_error_alone():
@@ -221,9 +226,9 @@ def test_noise_changes_from_step_to_step(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_accumulation_changes_no_number(task):
-    # What the critic sees is scaled by a spread over the rows, which is no mean.
-    whole, seen = _run(task, 2, critic_dim=0)
-    parts, seen_parts = _run(task, 2, critic_dim=0, accumulate=2)
+    """Deployed rows and all their terms included: rows are chosen by their place."""
+    whole, seen = _run(task, 2, verifier_dim=0)
+    parts, seen_parts = _run(task, 2, verifier_dim=0, accumulate=2)
     # Sums in another order; Adam divides small numbers by small numbers.
     _assert_close(whole.params, parts.params, rtol=1e-3, atol=1e-4)
     for one, other in zip(seen, seen_parts, strict=True):
@@ -323,8 +328,8 @@ def test_missing_frozen_networks_are_named():
     with pytest.raises(ValueError, match="--config.autoencoder.weights=EXPORT"):
         steps.make_task(config)
     config = _config("id2face")
-    config.loss.judge_every = 4
-    with pytest.raises(ValueError, match="loss.judge_every is 4, which needs"):
+    config.loss.asked_identity = 0.5
+    with pytest.raises(ValueError, match="loss.asked_identity is 0.5 .*need"):
         steps.make_task(config)
 
 
@@ -333,7 +338,7 @@ def _draw():
     config = _config("id2face")
     config.loss.identity_dropout = 0.25
     batch = {"image_a": np.zeros((64, 32, 32, 3), np.uint8)}
-    objective = objectives.RecompositionObjective(config)
+    objective = recomposition.make_recomposition(config)
     return jax.jit(lambda key: objective.draw(key, batch))
 
 
@@ -342,9 +347,15 @@ def _draws(seed=0):
 
 
 def test_every_step_sees_all_noise_levels():
-    t = np.sort(_draws()["t"].ravel())
-    assert t.shape == (128,) and 0.0 <= t[0] and t[-1] <= 1.0
-    np.testing.assert_allclose(np.diff(t), 1 / 128, atol=1e-6)
+    """A tenth of the rows at t = 1, the rest spread evenly over the distribution."""
+    t, weights = np.sort(_draws()["t"].ravel()), _config("id2face").loss
+    assert np.mean(t == 1.0) == pytest.approx(weights.t_one_share, abs=1 / 64)
+    inner = t[t < 1.0]
+    assert inner.min() >= 0.01
+    normal = (np.log(inner / (1 - inner)) - weights.t_mean) / weights.t_std
+    expected = (np.arange(len(inner)) + 0.5) / len(inner)
+    seen = np.array([0.5 * (1 + math.erf(x / 2**0.5)) for x in normal])
+    np.testing.assert_allclose(seen, expected, atol=0.02)
 
 
 def test_the_null_identity_is_drawn_as_often_as_asked():
@@ -359,28 +370,62 @@ def test_the_two_directions_of_a_pair_have_noise_of_their_own():
         assert not np.any(draw[:, 0] == draw[:, 1]), name
 
 
-def test_judged_rows_are_late_and_half_of_them_are_strangers():
+def _objective(**changes):
     config = _config("id2face")
-    config.loss.judge_every, config.loss.judge_t_min = 2, 0.6
-    objective, state = objectives.RecompositionObjective(config), _start("id2face")
-    side = objectives.Sides(_batch(), objective.draw(jax.random.key(0), _batch()))
+    config.loss.update(changes)
+    return recomposition.make_recomposition(config)
+
+
+def test_deployed_rows_ask_for_a_sampled_identity_at_the_angle_and_the_rest_do_not():
+    objective, state = _objective(deployed_every=4), _start("id2face")
+    side = recomposition.Sides(_batch(), objective.draw(jax.random.key(0), _batch()))
     f_hat = jnp.asarray(side.embeddings[::-1])
-    plan = jax.jit(lambda f: objective.plan(state.params, side, f))(f_hat)
-    np.testing.assert_array_equal(plan["is_cross"], [1, 0, 0, 0] * 4)
-    assert np.all(plan["t"][::2] >= 0.6) and np.all(plan["keep"][::2] == 1.0)
-    np.testing.assert_array_equal(plan["t"][1::2], side.draws["t"][1::2])
-    own = np.asarray(plan["is_cross"]) == 0
-    np.testing.assert_array_equal(plan["f"][own], side.swap(f_hat)[own])
-    cosines = jnp.sum(plan["f"] * side.embeddings, axis=-1)[~own]
-    np.testing.assert_allclose(cosines, 0.0, atol=1e-5)
+    f, keep, is_deployed = objective._requests(state.params, side, f_hat)
+    np.testing.assert_array_equal(is_deployed, [1, 0, 0, 0] * 4)
+    own = np.asarray(is_deployed) == 0
+    np.testing.assert_array_equal(f[own], side.swap(f_hat)[own])
+    np.testing.assert_array_equal(keep[~own], 1.0)
+    cosines = jnp.sum(f * side.embeddings, axis=-1)[~own]
+    np.testing.assert_allclose(cosines, np.cos(np.deg2rad(100.0)), atol=1e-5)
+
+
+def test_a_deployed_row_never_sees_its_own_photo_under_the_mask():
+    """z_t is noise, or made of what the network drew: other pixels under the mask,
+    the same surroundings and attributes, change nothing that it starts from."""
+    objective, state = _objective(deployed_every=4), _start("id2face")
+    side = recomposition.Sides(_batch(), objective.draw(jax.random.key(0), _batch()))
+    z, zm, mask = (jnp.asarray(x) for x in (np.ones((16, 4, 4, 4)),) * 3)
+    mask = mask[..., :1]
+    model, params = objective.model, {"params": state.params}
+    a = jnp.zeros((16, *side.draws["attributes"].shape[1:]))
+    who, keep = side.embeddings, jnp.ones(16)
+    condition = model.apply(params, who, a, keep, method="recompose")
+    t, zt = objective._noisy(state.params, side, condition, z, zm, mask)
+    _, moved = objective._noisy(state.params, side, condition, z + 1.0, zm, mask)
+    changed = np.any(np.asarray(zt != moved), axis=(1, 2, 3))
+    recomposed = np.arange(16) % 4 != 0
+    np.testing.assert_array_equal(changed, recomposed & np.asarray(t < 1.0))
+    assert np.all(t[::4] >= 0.3)
+
+
+def test_pairs_that_leave_a_part_without_its_share_are_refused():
+    with pytest.raises(ValueError, match="deployed_every=3"):
+        _objective(deployed_every=3)._is_deployed(16)
+
+
+def test_cells_of_eyes_and_mouth_weigh_more():
+    emphasis = _objective(feature_weight=3.0).emphasis
+    assert emphasis.min() >= 1.0 and 2.0 < emphasis.max() <= 3.0
+    np.testing.assert_array_equal(_objective(feature_weight=1.0).emphasis, 1.0)
 
 
 @pytest.mark.slow
-def test_the_judge_moves_who_is_drawn_and_stays_as_it_is():
-    """The real recogniser: its verdict reaches every network that draws."""
+def test_the_recognizer_moves_who_is_drawn_and_stays_as_it_is():
+    """The real one: what it sees reaches every network that draws."""
     config = _config("id2face")
-    config.model.embedding_dim, config.loss.judge_every = 128, 4
+    config.model.embedding_dim = 128
     config.loss.update(dict.fromkeys(TERMS, 0.0))
+    config.loss.asked_identity = 1.0
     batch = pipeline.first_batch(config, 8)
     task = steps.make_task(config, {"recognizer": whitening.judge()})
     shapes = jax.eval_shape(task.init, jax.random.key(0))
@@ -389,12 +434,12 @@ def test_the_judge_moves_who_is_drawn_and_stays_as_it_is():
         "autoencoder": random_like(shapes.frozen["autoencoder"], scale=0.1),
         "recognizer": jax.tree.map(jnp.asarray, whitening.judge()),
     }
-    objective = objectives.RecompositionObjective(config)
+    objective = recomposition.make_recomposition(config)
     draws = objective.draw(jax.random.key(0), batch)
     value_and_grad = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     (_, metrics), grads = value_and_grad(params, frozen, batch, draws)
-    assert 0.0 < metrics["judged_identity"] < 2.0
-    assert 0.0 <= metrics["judged_source"] <= 1.0
+    assert 0.0 < metrics["asked_identity"] < 2.0
+    assert 0.0 <= metrics["source_identity"] <= 1.0
     for name in ("unet", "attribute_encoder", "recomposer"):
         assert not _is_zero(grads[name]), name
     assert _is_zero(grads["leak_probe"])

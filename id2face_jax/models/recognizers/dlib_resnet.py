@@ -27,9 +27,8 @@ BLOCKS = (
 )
 _MEAN = (122.782, 117.001, 104.298)
 # dlib's face chip in units of the ArcFace template, x' = 1.4959 x + offset, fitted to
-# chips of LFW photos (handbook, data.md); and the point that our crop is centred on.
-_SCALE, _OFFSET, _CENTER = 1.4959, np.array([-8.143, -32.243]), np.array([56.0, 64.0])
-_CROP_UNITS = 160.0
+# chips of LFW photos (handbook, data.md).
+_SCALE, _OFFSET = 1.4959, np.array([-8.143, -32.243])
 
 
 class DlibBlock(nn.Module):
@@ -74,16 +73,25 @@ class DlibResNet(nn.Module):
         return nn.Dense(DIM, use_bias=False, name="head")(x.mean(axis=(1, 2)))
 
 
-def view_matrix(size: int) -> Float[np.ndarray, "2 3"]:
-    """The affine map from our aligned crop of `size` pixels to the view."""
-    scale = _SCALE * _CROP_UNITS / size
-    offset = _SCALE * _CENTER + _OFFSET - scale * size / 2
+def view_matrix(
+    size: int, units: float = 160.0, center: tuple[float, float] = (56.0, 64.0)
+) -> Float[np.ndarray, "2 3"]:
+    """The affine map from an aligned crop of `size` pixels to the view.
+
+    units, center: what the crop shows of the template, see `faces.align.Geometry`.
+    """
+    scale = _SCALE * units / size
+    offset = _SCALE * np.array(center) + _OFFSET - scale * size / 2
     return np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
 
 
-def view_of_crops(crops: Float[Array, "b s s 3"]) -> Float[Array, "b 150 150 3"]:
-    """The view of aligned crops, same range; bilinear, differentiable."""
-    matrix = view_matrix(crops.shape[1])
+def view_of_crops(
+    crops: Float[Array, "b s s 3"], matrix: Float[np.ndarray, "2 3"]
+) -> Float[Array, "b 150 150 3"]:
+    """The view of aligned crops, same range; bilinear, differentiable.
+
+    matrix: of `view_matrix`.
+    """
     scale = jnp.asarray(matrix[[1, 0], [1, 0]], jnp.float32)
     # jax counts from pixel edges, our matrices from pixel centres.
     shift = jnp.asarray(
@@ -94,18 +102,33 @@ def view_of_crops(crops: Float[Array, "b s s 3"]) -> Float[Array, "b 150 150 3"]
 
 
 def embed_views(
-    params: dict, views: Float[Array, "b 150 150 3"]
+    params: dict, views: Float[Array, "b 150 150 3"], mirror: bool = True
 ) -> Float[Array, "b 128"]:
-    """Raw vectors of views in [0, 255]: the mean over each and its mirror image."""
+    """Raw vectors of views in [0, 255]: the mean over each and its mirror image.
+
+    mirror: False leaves the mirror image out, for half the work.
+    """
+    if not mirror:
+        return DlibResNet().apply({"params": params}, views)
     # One batch of both: the network is compiled once.
     both = jnp.concatenate([views, views[:, :, ::-1]])
     raw = DlibResNet().apply({"params": params}, both)
     return jnp.mean(raw.reshape(2, len(views), DIM), axis=0)
 
 
-def embed_crops(params: dict, crops: Float[Array, "b s s 3"]) -> Float[Array, "b 128"]:
-    """Raw vectors of aligned crops in [-1, 1], any size; differentiable."""
-    return embed_views(params, view_of_crops((crops + 1.0) * 127.5))
+def embed_crops(
+    params: dict,
+    crops: Float[Array, "b s s 3"],
+    matrix: Float[np.ndarray, "2 3"] | None = None,
+    mirror: bool = True,
+) -> Float[Array, "b 128"]:
+    """Raw vectors of aligned crops in [-1, 1]; differentiable.
+
+    matrix: of `view_matrix`; None is that of the widest crops. mirror: as above.
+    """
+    matrix = view_matrix(crops.shape[1]) if matrix is None else matrix
+    views = view_of_crops((crops + 1.0) * 127.5, matrix)
+    return embed_views(params, views, mirror)
 
 
 def whiten(

@@ -14,6 +14,7 @@ Source: Rombach et al. 2022, appendix G.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -139,6 +140,11 @@ class StableAutoencoder(nn.Module):
     def factor(self) -> int:
         """Pixels of the image to a cell of the latent, on each axis."""
         return 2 ** (len(self.dims) - 1)
+
+    @property
+    def sigma_data(self) -> Float[np.ndarray, " c"]:
+        """Standard deviation of each latent channel: `scale` brings all near 1."""
+        return np.ones(self.latent_channels, np.float32)
 
     def setup(self):
         shape = (self.dims, self.depths, self.attention_levels, self.groups, self.dtype)

@@ -64,7 +64,7 @@ class TimeEmbedding(nn.Module):
 class ResidualHarmonizer(nn.Module):
     """The harmonizer as a residual: exactly its input at initialisation (eq. 2)."""
 
-    gated: bool = True
+    fusion: str = "gated"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -74,7 +74,7 @@ class ResidualHarmonizer(nn.Module):
         temb: Float[Array, "b k"],
         condition: Condition,
     ) -> Float[Array, "b s s c"]:
-        harmonizer = Harmonizer(self.gated, dtype=self.dtype, name="iglh")
+        harmonizer = Harmonizer(self.fusion, dtype=self.dtype, name="iglh")
         inner = harmonizer(h, temb, condition)
         return h + (inner - rms_norm(h.astype(self.dtype)))
 
@@ -88,7 +88,7 @@ class StableUNet(nn.Module):
       heads: attention heads a level, and of the middle as of the last level.
       attention_levels: levels that attend, besides the middle.
       groups: of the group normalisation.
-      gated: whether the harmonizers gate, or add (their ablation).
+      fusion: of the harmonizers, one of `harmonizer.FUSIONS`.
       remat: "none", "full" or "dots": what the backward pass recomputes, block by
         block.
     """
@@ -98,7 +98,7 @@ class StableUNet(nn.Module):
     heads: tuple[int, ...]
     attention_levels: tuple[int, ...]
     groups: int = 32
-    gated: bool = True
+    fusion: str = "gated"
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -122,7 +122,7 @@ class StableUNet(nn.Module):
         if condition is None:
             return x
         block = rematerialised(ResidualHarmonizer, self.remat)
-        return block(self.gated, dtype=self.dtype, name=name)(x, temb, condition)
+        return block(self.fusion, dtype=self.dtype, name=name)(x, temb, condition)
 
     def _middle(self, x, temb, context):
         x = self._resnet(self.dims[-1], "mid_block_resnets_0")(x, temb)

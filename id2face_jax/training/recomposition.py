@@ -1,0 +1,339 @@
+"""What the diffusion stage minimizes: recomposed pairs, and rows as they are deployed.
+
+Two kinds of pairs make a batch. Most are recomposed: the identity of one photo with the
+attributes of the other must denoise to the other. Each `deployed_every`-th is treated
+as the anonymizer treats a photo: a sampled identity, held away from the source's, and
+no photo to denoise to; a frozen recognizer, the attribute encoder and the critic say
+what is wrong with it. Which pairs those are follows from their place in the batch, so
+neither sharding nor accumulation changes it.
+
+The terms are in `losses`; networks, schedule and weights are fields, made from a config
+by `make_recomposition`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Float
+
+from id2face_jax import identity
+from id2face_jax.diffusion import process
+from id2face_jax.faces import align
+from id2face_jax.generation.generate import encode_latents, to_float
+from id2face_jax.models import build
+from id2face_jax.models.id2face import ID2Face
+from id2face_jax.models.recognizers import dlib_resnet
+from id2face_jax.training import losses
+
+_still = jax.lax.stop_gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Recomposition:
+    """The objective of task "id2face".
+
+    Attributes:
+      model, autoencoder: networks; the latter frozen.
+      prediction, alpha_sigma: what the UNet predicts, and the noise schedule.
+      weights: config.loss.
+      masked: whether the UNet sees what is outside the mask.
+      view: the map from a crop to the recognizer's view.
+      emphasis: (h, h), weight of each latent cell in the recomposition error.
+    """
+
+    model: ID2Face
+    autoencoder: object
+    prediction: process.Prediction
+    alpha_sigma: Callable
+    weights: ml_collections.FrozenConfigDict
+    masked: bool
+    view: Float[np.ndarray, "2 3"]
+    emphasis: Float[np.ndarray, "h h"]
+
+    def draw(self, key: jax.Array, batch: dict) -> dict:
+        """The step's randomness for a whole batch, (b, 2, ...), a photo each.
+
+        Times (see `_times`), the deployed rows' own times, start noise, noise of both
+        latents, sampled identities, and 1 or 0 for keeping the identity.
+        """
+        num = batch["image_a"].shape[0]
+        side = batch["image_a"].shape[1] // self.autoencoder.factor
+        keys = jax.random.split(key, 8)
+        grid = side // self.model.attribute_stride
+        latent = (num, 2, side, side, self.autoencoder.latent_channels)
+        who = (num, 2, self.model.identity_dim)
+        attributes = (num, 2, grid, grid, self.model.attribute_channels)
+        keep = 1.0 - self.weights.identity_dropout
+        late = jax.random.uniform(keys[6], (num, 2), minval=self.weights.deployed_t_min)
+        at_start = jax.random.bernoulli(keys[7], 0.5, (num, 2))
+        return {
+            "t": self._times(keys[0], num),
+            "deployed_t": jnp.where(at_start, 1.0, late),
+            "noise": jax.random.normal(keys[1], latent),
+            "identity": jax.random.normal(keys[2], who),
+            "sampled": jax.random.normal(keys[5], who),
+            "attributes": jax.random.normal(keys[3], attributes),
+            "keep": jax.random.bernoulli(keys[4], keep, (num, 2)).astype(jnp.float32),
+        }
+
+    def _times(self, key: jax.Array, num: int) -> jax.Array:
+        """(num, 2) times: a share of exactly 1, the rest logit-normal, stratified."""
+        weights = self.weights
+        where = jax.random.permutation(key, 2 * num).reshape(num, 2)
+        u = (where + jax.random.uniform(jax.random.fold_in(key, 1))) / (2 * num)
+        inner = (u - weights.t_one_share) / (1.0 - weights.t_one_share)
+        normal = jax.scipy.special.ndtri(jnp.clip(inner, 1e-4, 1.0 - 1e-4))
+        t = jax.nn.sigmoid(weights.t_mean + weights.t_std * normal)
+        return jnp.where(u < weights.t_one_share, 1.0, jnp.maximum(t, 0.01))
+
+    def loss(self, params, frozen, batch, draws):
+        """The weighted sum of the terms in `losses`, with each term as a metric."""
+        side = Sides(batch, draws)
+        x = to_float(side.images)
+        z, zm, mask = encode_latents(
+            self.autoencoder, frozen["autoencoder"], x, side.masks, self.masked
+        )
+        terms, f_hat = self._identity_terms(params, side)
+        mu, logvar = self._apply(params, z, method="encode_attributes")
+        a = mu + jnp.exp(0.5 * logvar) * side.draws["attributes"]
+        f, keep, is_deployed = self._requests(params, side, f_hat)
+        condition = self._apply(params, f, a, keep, method="recompose")
+        t, zt = self._noisy(params, side, condition, z, zm, mask)
+        alpha, sigma = self.alpha_sigma(t)
+        seen = self.prediction.network_input(zt, alpha, sigma)
+        out = self._apply(params, seen, zm, mask, t, condition, method="denoise")
+        x0 = self.prediction.to_x0(out, zt, alpha, sigma)
+
+        own = 1.0 - is_deployed
+        target = self.prediction.target(z, side.draws["noise"], alpha, sigma)
+        error = self._error(out, target, mask)
+        error *= self.prediction.weight(sigma, self.weights.max_v_weight)
+        terms["recomposition"] = losses.mean_over(error, own)
+        terms["attribute_kl"] = losses.attribute_kl(mu, logvar)
+        if condition.portrait is not None:
+            drawn = losses.masked_error(condition.portrait, z, mask, self._outside)
+            terms["portrait"] = losses.mean_over(drawn, own)
+        terms |= self._adversary_terms(params, side, mu)
+        if self.weights.deployed_every:
+            terms |= self._deployed_terms(params, frozen, side, f, mu, logvar, x0)
+        if self.weights.critic_dim:
+            terms |= self._critic_terms(params, z, mask, x0, t)
+        loss = sum(self.weights[name] * value for name, value in terms.items())
+        levels = losses.by_quarter("recomposition", error, t, own)
+        return loss, {"loss": loss} | terms | levels
+
+    def _apply(self, params, *args, method: str):
+        return self.model.apply({"params": params}, *args, method=method)
+
+    @property
+    def _outside(self) -> float:
+        return self.weights.outside_mask
+
+    def _error(self, out, target, mask):
+        """Squared error a row: channels by their size in z, cells by `emphasis`."""
+        scale = self.autoencoder.sigma_data
+        channels = jnp.asarray(scale / scale.mean())
+        cells = jnp.asarray(self.emphasis)[None, ..., None]
+        if self.prediction.kind != "preconditioned":
+            channels = jnp.ones_like(channels)
+        return losses.masked_error(
+            out, target, mask, self._outside, channels=channels, cells=cells
+        )
+
+    def _identity_terms(self, params, side):
+        """Terms 2 to 5, and the decoded identity of each photo."""
+        mu, logvar = self._apply(params, side.embeddings, method="encode_identity")
+        u = mu + jnp.exp(0.5 * logvar) * side.draws["identity"]
+        f_hat = self._apply(params, u, method="decode_identity")
+        distance = losses.cosine_distance(f_hat, side.embeddings)
+        crossed = losses.cosine_distance(f_hat, side.swap(side.embeddings))
+        align_both = losses.symmetric_kl(mu, logvar, side.swap(mu), side.swap(logvar))
+        free_nats = self.weights.identity_free_nats
+        return {
+            "identity_reconstruction": jnp.mean(distance),
+            "identity_kl": losses.identity_kl(mu, logvar, free_nats),
+            "identity_consistency": jnp.mean(crossed * side.is_pair),
+            "identity_alignment": jnp.mean(align_both * side.is_pair),
+        }, f_hat
+
+    def _is_deployed(self, num: int) -> np.ndarray:
+        """(num,) float32: 1 for the rows of deployed pairs."""
+        every = self.weights.deployed_every
+        if not every:
+            return np.zeros(num, np.float32)
+        if (num // 2) % every:
+            raise ValueError(
+                f"{num // 2} pairs in a (micro-)batch are not divisible by "
+                f"loss.deployed_every={every}; change data.batch_size or "
+                "optim.accumulate"
+            )
+        return (np.arange(num) % every == 0).astype(np.float32)
+
+    def _deployed(self, x):
+        """The rows of deployed pairs."""
+        return jax.tree.map(lambda x: x[:: self.weights.deployed_every], x)
+
+    def _requests(self, params, side, f_hat):
+        """(identity asked for, whether it is told, whether the row is deployed).
+
+        Recomposed rows ask for the identity of the pair's other photo.
+        """
+        f, keep = side.swap(f_hat), side.draws["keep"]
+        is_deployed = jnp.asarray(self._is_deployed(len(f)))
+        if not self.weights.deployed_every:
+            return f, keep, is_deployed
+        sampled = self._apply(params, side.draws["sampled"], method="decode_identity")
+        sampled = identity.orthogonal_map(
+            sampled, side.embeddings, self.weights.deployed_angle
+        )
+        f = jnp.where(is_deployed[:, None] > 0, _still(sampled), f)
+        return f, jnp.maximum(keep, is_deployed), is_deployed
+
+    def _noisy(self, params, side, condition, z, zm, mask):
+        """(t, z_t) of each row.
+
+        Deployed rows start from noise, or from what the network makes of it in one
+        step, noised again: no photo of the asked identity exists. No gradient flows
+        through that step.
+        """
+        t, noise = side.draws["t"], side.draws["noise"]
+        every = self.weights.deployed_every
+        if not every:
+            return t, process.mix(z, noise, *self.alpha_sigma(t))
+        start = self._deployed(noise)
+        ones = jnp.ones(len(start))
+        alpha, sigma = self.alpha_sigma(ones)
+        seen = self.prediction.network_input(start, alpha, sigma)
+        inputs = self._deployed((zm, mask))
+        asked = _still(self._deployed(condition))
+        out = self._apply(_still(params), seen, *inputs, ones, asked, method="denoise")
+        first = self.prediction.to_x0(_still(out), start, alpha, sigma)
+        clean = z.at[::every].set(first)
+        t = t.at[::every].set(self._deployed(side.draws["deployed_t"]))
+        return t, process.mix(clean, noise, *self.alpha_sigma(t))
+
+    def _adversary_terms(self, params, side, mu):
+        """Terms 8, 9 and 15, 16: what two adversaries read in the attributes."""
+
+        def probe(params, mu):
+            return self._apply(params, mu, method="probe_identity")
+
+        guess = probe(params, _still(mu))
+        terms = {
+            "leak_probe": jnp.mean(losses.cosine_distance(guess, side.embeddings)),
+            "identity_leak": jnp.mean(
+                losses.similarity(probe(_still(params), mu), side.embeddings)
+            ),
+        }
+        if not self.weights.verifier_dim:
+            return terms
+
+        def verify(params, mu):
+            vectors = self._apply(params, mu, method="verify_attributes")
+            return losses.verification(vectors, side.is_pair)
+
+        contrast, _ = verify(params, _still(mu))
+        _, excess = verify(_still(params), mu)
+        return terms | {"verifier": contrast, "verified_leak": excess}
+
+    def _deployed_terms(self, params, frozen, side, f, mu, logvar, x0):
+        """Terms 6, 11 and 12, of the deployed rows."""
+        x0, mu, logvar, asked = self._deployed((x0, mu, logvar, f))
+        again, _ = self._apply(_still(params), x0, method="encode_attributes")
+        terms = {"attribute_alignment": losses.attribute_alignment(again, mu, logvar)}
+        if "recognizer" not in frozen:
+            return terms
+        decoded = self.autoencoder.apply(
+            {"params": frozen["autoencoder"]}, x0, method="decode"
+        )
+        images, masks, source = self._deployed(
+            (side.images, side.masks, side.embeddings)
+        )
+        masks = masks[..., None]
+        face = masks * decoded + (1.0 - masks) * to_float(images)
+        recognizer = frozen["recognizer"]
+        raw = dlib_resnet.embed_crops(
+            recognizer["params"], face, self.view, mirror=False
+        )
+        seen = dlib_resnet.whiten(raw, recognizer["mean"], recognizer["matrix"])
+        return terms | {
+            "asked_identity": jnp.mean(losses.cosine_distance(seen, _still(asked))),
+            "source_identity": jnp.mean(losses.similarity(seen, source)),
+        }
+
+    def _critic_terms(self, params, z, mask, x0, t):
+        """Terms 13 and 14, on every second pair, at low and middle noise alone.
+
+        From pure noise the best estimate is a mean, which is soft and should be.
+        """
+        z, mask, x0, t = (x[::2] for x in (z, mask, x0, t))
+        scale = 1.0 / jnp.asarray(self.autoencoder.sigma_data)
+        drawn = mask * x0 + (1.0 - mask) * z
+        is_late = (t <= self.weights.critic_t_max).astype(jnp.float32)
+
+        def read(x, still: bool):
+            own = _still(params) if still else params
+            return self._apply(own, scale * x, mask, method="judge_latents")
+
+        def mean(logits):
+            return jnp.mean(is_late * losses.patch_mean(logits, mask))
+
+        critic, adversarial = losses.adversarial_terms(read, z, drawn, mean)
+        return {"critic": critic, "adversarial": adversarial}
+
+
+def make_recomposition(config: ml_collections.ConfigDict) -> Recomposition:
+    """The objective of config.loss on the networks of config.model."""
+    autoencoder, data = build.make_autoencoder(config), config.data
+    geometry = align.Geometry(data.crop_units, tuple(data.crop_center))
+    view = dlib_resnet.view_matrix(data.image_size, geometry.units, geometry.center)
+    points = align.template(data.image_size, geometry) / autoencoder.factor
+    side = data.image_size // autoencoder.factor
+    return Recomposition(
+        model=build.make_model(config),
+        autoencoder=autoencoder,
+        prediction=build.make_prediction(config),
+        alpha_sigma=build.noise_schedule(config),
+        weights=ml_collections.FrozenConfigDict(config.loss),
+        masked=config.model.masked,
+        view=view,
+        emphasis=_emphasis(points, side, config.loss.feature_weight),
+    )
+
+
+def _emphasis(
+    points: Float[np.ndarray, "5 2"], side: int, weight: float
+) -> Float[np.ndarray, "h h"]:
+    """1 in most cells, up to `weight` around eyes and mouth, where expression is."""
+    eyes, corners = points[:2], points[3:]
+    reach = np.linalg.norm(eyes[1] - eyes[0]) / 4
+    spots = np.concatenate([eyes, corners, corners.mean(0)[None]]) + 0.5
+    y, x = np.mgrid[:side, :side] + 0.5
+    distance = [np.hypot(x - px, y - py) / reach for px, py in spots]
+    near = np.exp(-0.5 * np.min(distance, axis=0) ** 2)
+    return (1.0 + (weight - 1.0) * near).astype(np.float32)
+
+
+class Sides:
+    """A batch of pairs as 2b photos: all a's, then all b's."""
+
+    def __init__(self, batch: dict, draws: dict):
+        self.images = jnp.concatenate([batch["image_a"], batch["image_b"]])
+        masks = jnp.concatenate([batch["mask_a"], batch["mask_b"]])
+        self.masks = masks.astype(jnp.float32) / 255.0
+        self.embeddings = jnp.concatenate([batch["embedding_a"], batch["embedding_b"]])
+        self.is_pair = jnp.concatenate([batch["is_pair"], batch["is_pair"]])
+        self.draws = {
+            name: jnp.concatenate([value[:, 0], value[:, 1]])
+            for name, value in draws.items()
+        }
+
+    @staticmethod
+    def swap(x: jax.Array) -> jax.Array:
+        """The other photo's row for each row."""
+        half = x.shape[0] // 2
+        return jnp.concatenate([x[half:], x[:half]])
