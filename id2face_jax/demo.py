@@ -13,8 +13,9 @@ import numpy as np
 import skimage.data
 from jaxtyping import UInt8
 
-from id2face_jax.anonymize import files, images, inputs, ledger
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 
 _SHEET_HEIGHT = 256  # pixels of a picture on the sheet
 
@@ -50,13 +51,13 @@ def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
     for name, pixels in pictures().items():
         photo = images.Photo(pixels)
         before = out / "before" / f"{name}.png"
-        ledger.write_atomically(before, images.encode(photo, pixels, ".png"))
-    book = ledger.Ledger(out / ledger.REPORT_NAME)
-    jobs = inputs.plan([out / "before"], out / "after")
-    choices = files.Choices(overwrite=True)
-    records = files.run(anonymizer, jobs, book, choices, files.People())
+        state.write_atomically(before, images.encode(photo, pixels, ".png"))
+    book = state.Ledger(out / state.REPORT_NAME)
+    jobs = discovery.plan([out / "before"], out / "after")
+    choices = runner.Choices(overwrite=True)
+    records = runner.run(anonymizer, jobs, book, choices, runner.People())
     book.close()
-    ledger.write_atomically(out / "sheet.png", _sheet(out, records))
+    state.write_atomically(out / "sheet.png", _sheet(out, records))
     return records
 
 

@@ -16,7 +16,7 @@ LAYERS = (
     ("data",),
     ("generation",),
     ("training",),
-    ("anonymize", "datasets"),
+    ("anonymize", "labels"),
     ("convert", "demo", "evaluation", "plan", "web"),
     ("benchmark",),
     ("commands",),
@@ -27,7 +27,7 @@ PURE = ("diffusion", "identity", "models")
 # Files, flags, meshes and everything that reads them.
 IMPURE = ("absl", "argparse", "cv2", "grain", "orbax", "os", "pathlib", "jax.sharding")
 # Each folder holds what a reader can take in at once.
-MOST_FILES = {"anonymize": 34, "evaluation": 25, "training": 16}
+MOST_FILES = {"evaluation": 25, "training": 16}
 USUAL_MOST_FILES = 14
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from id2face_jax.anonymize import cluster, files, inputs, ledger
+from id2face_jax.anonymize.batch import cluster, discovery, runner, state
 from tests.anonymize import planted
 from tests.anonymize.folders import contents, make, save, states
 
@@ -44,7 +44,7 @@ def killer(folder, deadly):
     def make_worker():
         with open(folder / "loads", "a") as file:
             file.write(f"{os.getpid()} {os.environ['NPROC']}\n")
-        return files.Worker(make(new_face), files.Choices(), files.People())
+        return runner.Worker(make(new_face), runner.Choices(), runner.People())
 
     return make_worker
 
@@ -83,9 +83,11 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     photos(tmp_path)
     anonymizer = make()
-    book = ledger.Ledger("whole/report.json")
-    jobs = inputs.plan(["photos"], "whole")
-    files.run(anonymizer, jobs, book, files.Choices(batch_size=1), files.People(), True)
+    book = state.Ledger("whole/report.json")
+    jobs = discovery.plan(["photos"], "whole")
+    runner.run(
+        anonymizer, jobs, book, runner.Choices(batch_size=1), runner.People(), True
+    )
     book.close()
     sums = [int(r.crops[0].sum()) for r in anonymizer.tools.generator.requests]
     assert len(set(sums)) == NUM
@@ -109,11 +111,11 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
 def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos(tmp_path)
-    worker = files.Worker(make(), files.Choices(), files.People())
-    book = ledger.Ledger("out/report.json")
-    job, other = inputs.plan(["photos/0.png", "photos/1.png"], "out")
+    worker = runner.Worker(make(), runner.Choices(), runner.People())
+    book = state.Ledger("out/report.json")
+    job, other = discovery.plan(["photos/0.png", "photos/1.png"], "out")
     product, kept = worker([job, other])
-    ledger.part_path(job.output).write_bytes(b"of another machine")
+    state.part_path(job.output).write_bytes(b"of another machine")
     (record,) = cluster._settle(job, product, book)
     assert record["state"] == "refused" and "under the same path" in record["message"]
     (record,) = cluster._settle(other, kept, book)
@@ -123,8 +125,8 @@ def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch
 
 def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
     photos(tmp_path)
-    jobs = inputs.plan([tmp_path / "photos"], tmp_path / "out")[:3]
-    worker = files.Worker(make(), files.Choices(), files.People())
+    jobs = discovery.plan([tmp_path / "photos"], tmp_path / "out")[:3]
+    worker = runner.Worker(make(), runner.Choices(), runner.People())
     for _ in range(2):
         cluster._add_mark(jobs[1])
     cluster._add_mark(jobs[0])

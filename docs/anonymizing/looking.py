@@ -16,7 +16,7 @@ import PIL.Image
 import PIL.ImageFile
 import PIL.ImageOps
 
-from id2face_jax.anonymize import images
+from id2face_jax.anonymize.io import images
 from id2face_jax.faces import align
 from id2face_jax.faces.embed import OnnxRecognizer
 

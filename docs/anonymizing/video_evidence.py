@@ -8,7 +8,7 @@ import looking
 import numpy as np
 import PIL.Image
 
-from id2face_jax.anonymize import video_files
+from id2face_jax.anonymize.video import container
 
 _SHOWN = 9  # frames on the sheet
 
@@ -36,8 +36,8 @@ def make(work) -> dict:
         "peak_mb": ran.peak_mb,
         "state": record["state"],
         "frames": [len(before), len(after)],
-        "rate": [float(video_files.rate(path)) for path in (clip, out)],
-        "length": [round(video_files.end_of(path), 3) for path in (clip, out)],
+        "rate": [float(container.rate(path)) for path in (clip, out)],
+        "length": [round(container.end_of(path), 3) for path in (clip, out)],
         "same_times": [f.seconds for f in before] == [f.seconds for f in after],
         "same_sound": _sound(clip) == _sound(out) != [],
         "faces": len(faces),
@@ -52,13 +52,13 @@ def make(work) -> dict:
     }
 
 
-def _frames(path) -> list[video_files.Frame]:
-    return list(video_files.frames(path, video_files.Span()))
+def _frames(path) -> list[container.Frame]:
+    return list(container.frames(path, container.Span()))
 
 
 def _sound(path) -> list[bytes]:
-    with av.open(str(path)) as container:
-        return [bytes(p) for p in container.demux(audio=0) if p.pts is not None]
+    with av.open(str(path)) as opened:
+        return [bytes(p) for p in opened.demux(audio=0) if p.pts is not None]
 
 
 def _sheet(before, after) -> PIL.Image.Image:

@@ -23,9 +23,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "anonymizing")]
 import looking  # noqa: E402
 import windows  # noqa: E402
 
-from id2face_jax.anonymize import finding, images  # noqa: E402
-from id2face_jax.faces.cut import CutFaceDetector  # noqa: E402
+from id2face_jax.anonymize.io import images  # noqa: E402
+from id2face_jax.faces import finding  # noqa: E402
 from id2face_jax.faces.detect import CenterFaceDetector  # noqa: E402
+from id2face_jax.faces.truncated import TruncatedFaceDetector  # noqa: E402
 
 FIRST = 0.2  # the anonymizer's threshold
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--detector", type=pathlib.Path, metavar="ONNX")
     args = parser.parse_args()
     photos = windows.find(args.people, args.work).testing
-    first, second = CenterFaceDetector(), CutFaceDetector()
+    first, second = CenterFaceDetector(), TruncatedFaceDetector()
     rng = np.random.default_rng(0)
     hits, faces, held = np.zeros(len(NAMES), int), 0, []
     for _ in range(args.num):

@@ -1,4 +1,4 @@
-"""Trains the detector of cut faces, and writes id2face_jax/faces/cut.onnx.
+"""Trains the detector of cut faces, and writes id2face_jax/faces/truncated.onnx.
 
 .venv/bin/python docs/cut_faces/train.py PEOPLE [--work runs/cut_faces] [--go-on]
 
@@ -17,7 +17,7 @@ of things were among the photos, 1,200 with them (--go-on --seed 1 --steps 1200)
 while the filling beside a leaning border had the photo's noise, and 3,600 with it even
 (--go-on --seed 2 --steps 3600): 50, 15 and 50 busy minutes. Then grown, 3,500 with the
 photos' own borders (--go-on --seed 3 --steps 3500): 67 minutes on two cores. The script
-and windows.py repeat that last part alone, from the cut.onnx of commit 0c5c4c6.
+and windows.py repeat that last part alone, from the truncated.onnx of commit 0c5c4c6.
 """
 
 import argparse
@@ -39,9 +39,9 @@ sys.path.insert(0, str(ROOT))
 
 import windows  # noqa: E402
 
-from id2face_jax.faces.cut import CutFaceDetector  # noqa: E402
+from id2face_jax.faces.truncated import TruncatedFaceDetector  # noqa: E402
 
-OUT = ROOT / "id2face_jax" / "faces" / "cut.onnx"
+OUT = ROOT / "id2face_jax" / "faces" / "truncated.onnx"
 BATCH, STEPS, RATE = 64, 4000, 2e-3
 WIDTHS, DEPTH = (24, 48, 96), 6  # three halvings; then residual convolutions
 
@@ -203,14 +203,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--go-on", action="store_true", help="from the network of cut.onnx"
+        "--go-on", action="store_true", help="from the network of truncated.onnx"
     )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     photos = windows.find(args.people, args.work).training
     start = None
     if args.go_on:
-        photos = windows.seen_twice(photos, CutFaceDetector())
+        photos = windows.seen_twice(photos, TruncatedFaceDetector())
         start = grown(read(OUT))
     write(train(photos, args.steps, start, args.seed), OUT)
 

@@ -11,9 +11,10 @@ import skimage.data
 import sklearn.datasets
 import tqdm
 
-from id2face_jax.anonymize import finding, images
-from id2face_jax.faces.cut import CutFaceDetector
+from id2face_jax.anonymize.io import images
+from id2face_jax.faces import finding
 from id2face_jax.faces.detect import CenterFaceDetector
+from id2face_jax.faces.truncated import TruncatedFaceDetector
 
 SIZE, STRIDE = 96, 8  # of a window, of a cell; pixels
 SIDE = 160  # of the photos as they are kept
@@ -93,7 +94,7 @@ def find(people: pathlib.Path, work: pathlib.Path) -> Photos:
     return Photos(saved["pixels"], boxes, saved["people"] % HELD_OUT == 0)
 
 
-def seen_twice(photos: Photos, second: CutFaceDetector) -> Photos:
+def seen_twice(photos: Photos, second: TruncatedFaceDetector) -> Photos:
     """Photos with what a trained second detector is sure of at their own borders.
 
     CenterFace misses many a bystander there, who else would be taught as no face. Where

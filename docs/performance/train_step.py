@@ -10,7 +10,7 @@ import pathlib
 import jax
 import ml_collections
 
-from id2face_jax.anonymize import generator
+from id2face_jax.anonymize.pipeline import generator
 from id2face_jax.benchmark import timing, training
 from id2face_jax.benchmark.sampler import Model
 from id2face_jax.evaluation.tables import grid

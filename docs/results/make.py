@@ -26,8 +26,8 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
 from id2face_jax import demo  # noqa: E402
-from id2face_jax.anonymize import keys  # noqa: E402
-from id2face_jax.anonymize.generator import use_compilation_cache  # noqa: E402
+from id2face_jax.anonymize.identity import keys  # noqa: E402
+from id2face_jax.anonymize.pipeline.generator import use_compilation_cache  # noqa: E402
 from id2face_jax.data import records  # noqa: E402
 from id2face_jax.evaluation import attacks, gates, methods, opening, people, run  # noqa: E402
 from id2face_jax.faces import align, detect, embed, mask  # noqa: E402

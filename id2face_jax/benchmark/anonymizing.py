@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 import skimage.data
 
-from id2face_jax.anonymize import files, images, inputs, ledger, stages
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.pipeline import stages
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.benchmark import startup, timing
 
 
@@ -43,7 +45,7 @@ def copy_photos(source: pathlib.Path, folder: pathlib.Path, num: int) -> list:
 
     Raises ValueError if there are fewer.
     """
-    jobs = [job for job in inputs.plan([source], folder) if not files.is_large(job)]
+    jobs = [job for job in discovery.plan([source], folder) if not runner.is_large(job)]
     if len(jobs) < num:
         raise ValueError(
             f"--photos {source} holds {len(jobs)} pictures, and {num} are measured; "
@@ -83,10 +85,10 @@ def _states(records) -> list[str]:
 
 
 def _run(anonymizer, photos, out: pathlib.Path) -> list[dict]:
-    book = ledger.Ledger(out / ledger.REPORT_NAME)
-    jobs = inputs.plan(photos, out)
-    records = files.run(
-        anonymizer, jobs, book, files.Choices(), files.People(), quiet=True
+    book = state.Ledger(out / state.REPORT_NAME)
+    jobs = discovery.plan(photos, out)
+    records = runner.run(
+        anonymizer, jobs, book, runner.Choices(), runner.People(), quiet=True
     )
     book.close()
     return records

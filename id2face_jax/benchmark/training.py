@@ -136,7 +136,7 @@ def across_devices(checkpoint: str | None, pairs: int, repeats: int) -> dict:
 
 def main(argv: Sequence[str]) -> None:
     """Prints the times of both meshes as JSON; argv: pairs, repeats, [checkpoint]."""
-    from id2face_jax.anonymize import generator
+    from id2face_jax.anonymize.pipeline import generator
 
     generator.use_compilation_cache()
     pairs, repeats, *path = argv

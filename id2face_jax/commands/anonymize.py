@@ -14,7 +14,7 @@ import pathlib
 import sys
 import time
 
-from id2face_jax.anonymize.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.settings import STRENGTH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,18 +182,20 @@ def _add_dataset_arguments(group) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymizes; see the module's docstring for the exit code."""
-    from id2face_jax.anonymize import generator, inputs, ledger, shards, words
+    from id2face_jax.anonymize.batch import discovery, shards, state
+    from id2face_jax.anonymize.pipeline import generator
+    from id2face_jax.anonymize.report import console
 
     try:
         _check_usage(args)
         dataset = _dataset(args)
-    except inputs.UsageError as error:
+    except discovery.UsageError as error:
         print(f"id2face anonymize: {error}", file=sys.stderr)
         return 2
     generator.use_compilation_cache()
     start = time.perf_counter()
     shard = shards.parse(args.shard) if args.shard else None
-    book = ledger.Ledger(_report_path(args), shard)
+    book = state.Ledger(_report_path(args), shard)
     dataset.check(book, args.overwrite or args.dry_run)
     jobs = dataset.jobs
     if shard:
@@ -202,28 +204,28 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and not shard:
         records += dataset.finish(records, book, args.overwrite)
     book.close()
-    return words.tell(
+    return console.tell(
         records, book, dataset, shard, time.perf_counter() - start, quiet=args.quiet
     )
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    from id2face_jax.anonymize import inputs
+    from id2face_jax.anonymize.batch import discovery
 
     if args.person_from and not args.key_file:
-        raise inputs.UsageError(
+        raise discovery.UsageError(
             "--person-from is for keyed identities; give --key-file too"
         )
     by_likeness = args.key_file and not args.person_from and not args.dry_run
     if by_likeness and (args.shard or args.ray_address or _is_webdataset(args)):
-        raise inputs.UsageError(
+        raise discovery.UsageError(
             "who is who by likeness needs all photos as files in one process; give "
             "--person-from"
         )
     if args.workers is not None and not args.ray_address:
-        raise inputs.UsageError("--workers is for --ray-address; give that, too")
+        raise discovery.UsageError("--workers is for --ray-address; give that, too")
     if args.workers is not None and args.workers < 1:
-        raise inputs.UsageError(f"--workers is {args.workers}; use 1 or more")
+        raise discovery.UsageError(f"--workers is {args.workers}; use 1 or more")
 
 
 def _is_webdataset(args: argparse.Namespace) -> bool:
@@ -233,30 +235,29 @@ def _is_webdataset(args: argparse.Namespace) -> bool:
 
 
 def _dataset(args: argparse.Namespace):
-    from id2face_jax.anonymize import inputs
-    from id2face_jax.datasets import opening
+    from id2face_jax.anonymize.batch import dataset, discovery
 
-    dataset = opening.open_dataset(
+    found = dataset.open_dataset(
         args.inputs, args.out, args.format, keep_links=args.metadata == "all"
     )
-    if not dataset.jobs:
+    if not found.jobs:
         raise ValueError(
             f"no photo in {', '.join(args.inputs)}; looked for files that end in "
-            f"{' '.join(inputs.SUFFIXES)}"
+            f"{' '.join(discovery.SUFFIXES)}"
         )
     if args.dry_run:
-        jobs = inputs.for_dry_run(dataset.jobs)
-        dataset = dataclasses.replace(dataset, jobs=jobs)
-    return dataset
+        jobs = discovery.for_dry_run(found.jobs)
+        found = dataclasses.replace(found, jobs=jobs)
+    return found
 
 
 def _records(args: argparse.Namespace, jobs, book) -> list[dict]:
     """The records of all jobs, from this process or from a cluster."""
-    from id2face_jax.anonymize import files
+    from id2face_jax.anonymize.batch import runner
 
     choices = _choices(args)
     if args.ray_address:
-        from id2face_jax.anonymize import cluster
+        from id2face_jax.anonymize.batch import cluster
 
         make_worker = functools.partial(make_worker_of, args)
         return cluster.run(
@@ -269,38 +270,39 @@ def _records(args: argparse.Namespace, jobs, book) -> list[dict]:
             quiet=args.quiet,
         )
     anonymizer = _anonymizer(args)
-    people = _people(args, anonymizer.tools, jobs)
-    return files.run(anonymizer, jobs, book, choices, people, quiet=args.quiet)
+    who = _people(args, anonymizer.tools, jobs)
+    return runner.run(anonymizer, jobs, book, choices, who, quiet=args.quiet)
 
 
 def make_worker_of(args: argparse.Namespace):
     """The worker that a machine of a cluster makes for itself, from its own files."""
-    from id2face_jax.anonymize import files
+    from id2face_jax.anonymize.batch import runner
 
     anonymizer = _anonymizer(args)
-    people = _people(args, anonymizer.tools, [])
-    return files.Worker(anonymizer, _choices(args), people, quiet=True)
+    who = _people(args, anonymizer.tools, [])
+    return runner.Worker(anonymizer, _choices(args), who, quiet=True)
 
 
 def _choices(args: argparse.Namespace):
-    from id2face_jax.anonymize import pictures, video, video_files
+    from id2face_jax.anonymize.batch import pictures
+    from id2face_jax.anonymize.video import container, pipeline
 
-    span = video_files.Span(args.start, args.end)
+    span = container.Span(args.start, args.end)
     return pictures.Choices(
         on_no_face=args.on_no_face,
         metadata=args.metadata,
         overwrite=args.overwrite,
         aligned=args.aligned,
         dry_run=args.dry_run,
-        video=video.Wishes(span, not args.no_audio, args.hold),
+        video=pipeline.Wishes(span, not args.no_audio, args.hold),
         members=tuple(s.lower().lstrip(".") for s in args.allow_members or ()),
     )
 
 
 def _anonymizer(args: argparse.Namespace):
-    from id2face_jax.anonymize import keys
-    from id2face_jax.anonymize.anonymizer import Anonymizer
-    from id2face_jax.anonymize.settings import Settings
+    from id2face_jax.anonymize.identity import keys
+    from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+    from id2face_jax.anonymize.pipeline.settings import Settings
 
     settings = Settings(
         seed=args.seed,
@@ -322,30 +324,31 @@ def _anonymizer(args: argparse.Namespace):
 
 
 def _report_path(args: argparse.Namespace) -> pathlib.Path:
-    from id2face_jax.anonymize import inputs, ledger
+    from id2face_jax.anonymize.batch import discovery, state
 
     if args.report:
         return pathlib.Path(args.report)
-    name = ledger.DRY_RUN_NAME if args.dry_run else ledger.REPORT_NAME
+    name = state.DRY_RUN_NAME if args.dry_run else state.REPORT_NAME
     out = pathlib.Path(args.out)
-    return (out.parent if inputs.is_file_name(out) else out) / name
+    return (out.parent if discovery.is_file_name(out) else out) / name
 
 
 def _people(args: argparse.Namespace, tools, jobs):
-    from id2face_jax.anonymize import files, gallery, people
+    from id2face_jax.anonymize.batch import runner
+    from id2face_jax.anonymize.identity import gallery, references
 
     chooser = None
     if args.keep:
-        chooser = people.keep(tools, people.reference(tools, args.keep))
+        chooser = references.keep(tools, references.reference(tools, args.keep))
     elif args.only:
-        chooser = people.only(tools, people.reference(tools, args.only))
+        chooser = references.only(tools, references.reference(tools, args.only))
     rule = "only" if args.only else "keep" if args.keep else "all"
     if not args.key_file or args.dry_run:
-        return files.People(chooser=chooser, rule=rule)
+        return runner.People(chooser=chooser, rule=rule)
     if args.person_from:
-        return files.People(people.namer_by_name(args.person_from), chooser, rule)
+        return runner.People(references.namer_by_name(args.person_from), chooser, rule)
     path = args.gallery or args.key_file + ".gallery"
     namer = gallery.namer_by_likeness(
         tools, jobs, path, aligned=args.aligned, quiet=args.quiet
     )
-    return files.People(namer, chooser, rule)
+    return runner.People(namer, chooser, rule)

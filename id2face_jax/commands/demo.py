@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the demonstration; exit code 3 if a picture was refused."""
     from id2face_jax import demo
-    from id2face_jax.anonymize import generator
-    from id2face_jax.anonymize.anonymizer import Anonymizer
-    from id2face_jax.anonymize.settings import Settings
+    from id2face_jax.anonymize.pipeline import generator
+    from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+    from id2face_jax.anonymize.pipeline.settings import Settings
 
     generator.use_compilation_cache()
     anonymizer = Anonymizer.from_pretrained(

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until it is interrupted."""
-    from id2face_jax.anonymize import generator
-    from id2face_jax.anonymize.anonymizer import Anonymizer
+    from id2face_jax.anonymize.pipeline import generator
+    from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
     from id2face_jax.web import server
 
     if args.host not in server.LOOPBACK:

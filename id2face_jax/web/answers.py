@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from id2face_jax.anonymize import images, report
-from id2face_jax.anonymize.anonymizer import Anonymizer, Result
-from id2face_jax.anonymize.images import Photo
-from id2face_jax.anonymize.verify import Check
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.io.images import Photo
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
+from id2face_jax.anonymize.pipeline.verify import Check
+from id2face_jax.anonymize.report import schema
 
 # A photo of a good camera; about 1 GB of memory in work.
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000
@@ -71,7 +72,7 @@ def answer(
         "headline": headline,
         "faces": _faces(result, photo.pixels.shape),
         "type": {".jpg": "image/jpeg", ".png": "image/png"}[suffix],
-        "report": {**report.run_record(anonymizer.tools), **result.report},
+        "report": {**schema.run_record(anonymizer.tools), **result.report},
     }
     return Answer(about, picture)
 

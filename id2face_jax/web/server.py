@@ -20,8 +20,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.settings import STRENGTH
 from id2face_jax.web import answers
 from id2face_jax.web.answers import Answer
 

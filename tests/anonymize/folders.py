@@ -4,9 +4,9 @@ import pathlib
 
 import PIL.Image
 
-from id2face_jax.anonymize import files, inputs, ledger
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.settings import Settings
 from tests.anonymize import planted
 
 
@@ -26,14 +26,14 @@ def save(path, pixels, **options):
 
 def run(anonymizer=None, out="out", people=None, **choices):
     """Runs over photos/ and closes the report; returns records by input."""
-    book = ledger.Ledger(pathlib.Path(out) / ledger.REPORT_NAME)
-    jobs = inputs.plan(["photos"], out)
-    records = files.run(
+    book = state.Ledger(pathlib.Path(out) / state.REPORT_NAME)
+    jobs = discovery.plan(["photos"], out)
+    records = runner.run(
         anonymizer or make(),
         jobs,
         book,
-        files.Choices(**choices),
-        people or files.People(),
+        runner.Choices(**choices),
+        people or runner.People(),
         quiet=True,
     )
     book.close()

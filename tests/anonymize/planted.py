@@ -5,8 +5,8 @@ The recogniser sees small grey crops: the same face gives a cosine of 1, noise a
 
 import numpy as np
 
-from id2face_jax.anonymize import generator
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline import generator
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import Detection
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from id2face_jax import cli
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.pipeline.settings import Settings
 from tests.anonymize import planted
 from tests.anonymize.clips import write_clip
 

@@ -8,15 +8,15 @@ import pytest
 import skimage.data
 
 from configs import smoke
-from id2face_jax.anonymize import verify
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.generator import (
+from id2face_jax.anonymize.pipeline import verify
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.generator import (
     DiffusionGenerator,
     Requests,
     bucket_sizes,
     use_compilation_cache,
 )
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.pipeline.settings import Settings
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.embed import DlibRecognizer
 from id2face_jax.models import build
@@ -174,7 +174,7 @@ def test_random_model_end_to_end_never_leaves_the_face(recognizer):
 def test_the_shipped_model_runs_the_documented_example():
     import doctest
 
-    from id2face_jax.anonymize import anonymizer
+    from id2face_jax.anonymize.pipeline import anonymizer
 
     results = doctest.testmod(anonymizer)
     assert results.attempted > 3 and not results.failed

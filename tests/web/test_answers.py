@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import Settings
-from id2face_jax.anonymize.verify import Check
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.settings import Settings
+from id2face_jax.anonymize.pipeline.verify import Check
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.web import answers
 from tests.anonymize import planted

@@ -1,0 +1,164 @@
+"""Which dataset the inputs are, and what there is to do for it.
+
+Owns the recognition of a format by its layout, and `Dataset`: jobs for the pictures,
+and label files for the end of the run, when it is known which pictures have a result.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from id2face_jax.anonymize.batch import archives, discovery
+from id2face_jax.anonymize.batch.discovery import Job
+from id2face_jax.anonymize.batch.state import Ledger
+from id2face_jax.labels import base, coco, table, voc, yolo
+from id2face_jax.labels.base import LabelFile, Labels, Pictures
+
+# In the order in which they are tried: a VOC or YOLO folder may hold tables, too.
+_READERS = {"coco": coco, "voc": voc, "yolo": yolo, "csv": table}
+FORMATS = ("auto", "folder", *_READERS, "webdataset")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What a run has to do.
+
+    Attributes:
+      kind: one of FORMATS, but not "auto".
+      jobs: pictures, videos and archives.
+      root: the input folder, of labelled datasets.
+      out: the output.
+      files: of labels.
+      left_out: files that are neither; they are not copied.
+    """
+
+    kind: str
+    jobs: list[Job]
+    out: pathlib.Path
+    root: pathlib.Path | None = None
+    files: list[LabelFile] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+
+    def check(self, book: Ledger, overwrite: bool) -> None:
+        """Raises ValueError if the labels could not be written at the end."""
+        if not overwrite:
+            base.check_replaceable(self.out, self.files, book)
+
+    def finish(
+        self, records: Sequence[dict], book: Ledger, overwrite: bool
+    ) -> list[dict]:
+        """Writes what follows from the records; returns those of refused label files.
+
+        Labels lose what has no result. A folder of a class stays even when it is
+        empty: readers number the classes by their folders.
+        """
+        for job in self.jobs:
+            if not job.error and not discovery.is_file_name(self.out):
+                with contextlib.suppress(OSError):  # then its pictures are refused
+                    job.output.parent.mkdir(parents=True, exist_ok=True)
+        if self.root is None:
+            return []
+        written = {r["output"] for r in records if r["output_sha256"]}
+
+        def is_written(picture: PurePath) -> bool:
+            return book.relative(self.out / picture) in written
+
+        return base.write(self.root, self.out, self.files, is_written, book, overwrite)
+
+
+def open_dataset(
+    names: Sequence[str], out: str | os.PathLike, kind: str, keep_links: bool
+) -> Dataset:
+    """The dataset that the inputs are.
+
+    Args:
+      names: files, folders and patterns; a labelled dataset is one folder, or one
+        table.
+      out: where results go.
+      kind: one of FORMATS; "auto" recognises it, and "folder" has no labels.
+      keep_links: to the originals, in labels.
+
+    Raises:
+      UsageError: the inputs cannot be of this kind.
+      ValueError: the labels cannot be understood.
+    """
+    out = pathlib.Path(out)
+    if kind == "webdataset" or (kind == "auto" and _are_archives(names)):
+        return Dataset("webdataset", discovery.plan(names, out, archives.SUFFIXES), out)
+    path = pathlib.Path(names[0])
+    is_table = path.suffix.lower() in table.SUFFIXES and path.is_file()
+    if len(names) == 1 and (path.is_dir() or is_table):
+        readers = {kind: _READERS.get(kind)} if kind != "auto" else _READERS
+        readers = {k: reader for k, reader in readers.items() if reader is not None}
+        for found, reader in readers.items():
+            if not is_table or found == "csv":
+                dataset = _labelled(path, out, found, reader, keep_links)
+                if dataset is not None:
+                    return dataset
+    if kind in _READERS or is_table:
+        raise discovery.UsageError(
+            f"{', '.join(names)} is no dataset of the format "
+            f"{kind if kind in _READERS else 'csv'} whose labels name a picture"
+        )
+    return Dataset("folder", discovery.plan(names, out), out)
+
+
+def _are_archives(names: Sequence[str]) -> bool:
+    paths = [pathlib.Path(name) for name in names]
+    if all(path.suffix.lower() in archives.SUFFIXES for path in paths):
+        return True
+    if len(paths) > 1 or not paths[0].is_dir():
+        return False
+    has_archives = False
+    for entry in paths[0].rglob("*"):
+        if entry.suffix.lower() in discovery.SUFFIXES:
+            return False
+        has_archives = has_archives or entry.suffix.lower() in archives.SUFFIXES
+    return has_archives
+
+
+def _labelled(
+    path: pathlib.Path, out: pathlib.Path, kind: str, reader, keep_links: bool
+) -> Dataset | None:
+    """The dataset with its labels; None if there are none of this format."""
+    root = path if path.is_dir() else path.parent
+    jobs = {
+        job.source.relative_to(root): job
+        for job in discovery.plan([root], out)
+        if job.source != root
+    }
+    pictures = Pictures(root, jobs)
+    if path.is_dir():
+        found = reader.read(root, pictures, keep_links)
+    else:
+        found = Labels()
+        name = PurePath(path.name)
+        named = table.read_table(name, root, pictures, keep_links, found)
+        jobs = {picture: jobs[picture] for picture in sorted(named)}
+    if found is None or not found.files:
+        return None
+    if discovery.is_file_name(out) or (out.exists() and out.samefile(root)):
+        raise discovery.UsageError(
+            f"a dataset goes to a folder of its own, not to {out}"
+        )
+    todo = _with_labels(jobs, found, root, out)
+    known = {*jobs, *(file.path for file in found.files)} - found.maps
+    left_out = base.others(root, known, out) if path.is_dir() else []
+    return Dataset(kind, todo, out, root, found.files, left_out)
+
+
+def _with_labels(
+    jobs: dict[PurePath, Job], found: Labels, root: pathlib.Path, out: pathlib.Path
+) -> list[Job]:
+    todo = [
+        dataclasses.replace(job, size=found.sizes.get(picture))
+        for picture, job in jobs.items()
+        if picture not in found.maps
+    ]
+    for picture, label_file in sorted(found.missing.items()):
+        error = f"is named in {label_file} and is not there"
+        todo.append(Job(root / picture, out / picture, error))
+    return todo

@@ -1,0 +1,269 @@
+"""A run over files: each is worked on, recorded, and put in place, or refused.
+
+A `Worker` turns jobs into part files and products; `settle` records a product and moves
+its part into place. So results may be made by any number of workers, also on other
+machines and more than once, and still each is written once and whole. Owns both, and
+the run in one process. Leaves which files there are to `inputs`, the record to
+`ledger`, pictures to `pictures`, and faces to `anonymizer`.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import tqdm
+
+from id2face_jax.anonymize.batch import archives, pictures
+from id2face_jax.anonymize.batch.discovery import Job
+from id2face_jax.anonymize.batch.pictures import Choices, Item, People
+from id2face_jax.anonymize.batch.state import (
+    Ledger,
+    discard,
+    hash_of,
+    hash_of_file,
+    part_path,
+    write_part,
+)
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report import schema
+from id2face_jax.anonymize.video import container, pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """What a worker made of a job.
+
+    Attributes:
+      records: of the file, or of each picture in an archive, whose "output" is then
+        the member's name.
+      sha256: of the part file; None if there is nothing to put in place.
+      dropped: samples that an archive has lost; None for other files.
+    """
+
+    records: list[dict]
+    sha256: str | None = None
+    dropped: list[str] | None = None
+
+
+class Worker:
+    """Callable: jobs in, their products out. Writes nothing but part files.
+
+    Attributes:
+      made_with: models and settings, as the report lists them.
+      run_id: the name of `made_with`.
+    """
+
+    def __init__(
+        self,
+        anonymizer: Anonymizer,
+        choices: Choices,
+        people: People,
+        quiet: bool = False,
+    ):
+        """quiet: no progress bars of videos on stderr."""
+        self._quiet = quiet
+        self._anonymizer, self._choices, self._people = anonymizer, choices, people
+        settings = dataclasses.asdict(choices) | {"people": people.rule}
+        del settings["overwrite"]  # it changes no result
+        self.made_with = schema.run_record(anonymizer.tools, **settings)
+        content = json.dumps(self.made_with, sort_keys=True)
+        self.run_id = hash_of(content.encode())[:12]
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[Product]:
+        """The product of each job, in order; pictures are worked on together."""
+        if len(jobs) == 1 and is_large(jobs[0]):
+            yield self._large(jobs[0])
+        else:
+            yield from self._pictures(jobs)
+
+    def _pictures(self, jobs: Sequence[Job]) -> Iterator[Product]:
+        items = [
+            Item(job.source, job.output.suffix, job.read_picture, job.size)
+            for job in jobs
+        ]
+        results = pictures.results(self._anonymizer, items, self._choices, self._people)
+        for job, (record, content) in zip(jobs, results, strict=True):
+            record |= {"input": str(job.source), "run": self.run_id}
+            try:
+                if content is not None:
+                    write_part(job.output, content)
+            except OSError as error:
+                record |= pictures.refused(error)
+            yield Product([record], record["output_sha256"])
+
+    def _large(self, job: Job) -> Product:
+        start = time.perf_counter()
+        make = self._video if is_video(job) else self._archive
+        try:
+            if self._choices.dry_run or job.output.suffix.lower() not in _LARGE:
+                raise ValueError(
+                    f"a video becomes a video, {' '.join(container.SUFFIXES)}, an "
+                    "archive an archive, and a dry run shows photos alone"
+                )
+            part = part_path(job.output)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            product = make(job, part)
+        except pictures.ERRORS as error:
+            product = refusal(job, error)
+        seconds = round(time.perf_counter() - start, 3)
+        for record in product.records:
+            record |= {"input": str(job.source), "run": self.run_id}
+            record["seconds"] = record["seconds"] or seconds
+        return product
+
+    def _video(self, job: Job, part: pathlib.Path) -> Product:
+        tally, flicker, remark = pipeline.anonymize(
+            self._anonymizer.tools,
+            job.source,
+            part,
+            job.output.suffix.lower(),
+            self._choices.video,
+            namer=self._people.namer(job.source),
+            chooser=self._people.chooser,
+            quiet=self._quiet,
+        )
+        record = pictures.blank_record()
+        record |= {"state": tally.state, "faces": tally.records()}
+        record |= {"flicker": flicker, "frames": tally.num_frames, "message": remark}
+        if pictures.is_without_result(record, self._choices):
+            return Product([record])
+        record["output_sha256"] = _synced_hash(part)
+        return Product([record], record["output_sha256"])
+
+    def _archive(self, job: Job, part: pathlib.Path) -> Product:
+        records, dropped, num_written = archives.anonymize(
+            self._anonymizer, job.source, part, self._choices, self._people
+        )
+        return Product(records, _synced_hash(part) if num_written else None, dropped)
+
+
+_LARGE = (*container.SUFFIXES, *archives.SUFFIXES)
+
+
+def _synced_hash(part: pathlib.Path) -> str:
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    return hash_of_file(part)
+
+
+def is_video(job: Job) -> bool:
+    """Whether the input is a video, by its suffix."""
+    return job.source.suffix.lower() in container.SUFFIXES
+
+
+def is_archive(job: Job) -> bool:
+    """Whether the input is an archive, by its suffix."""
+    return job.source.suffix.lower() in archives.SUFFIXES
+
+
+def is_large(job: Job) -> bool:
+    """Whether the input is worked on alone: a video or an archive, by its suffix."""
+    return job.source.suffix.lower() in _LARGE
+
+
+def groups(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+    """Jobs as a worker takes them: pictures by `size`, then each large file alone."""
+    jobs = list(jobs)
+    small = [job for job in jobs if not is_large(job)]
+    yield from (small[i : i + size] for i in range(0, len(small), size))
+    yield from ([job] for job in jobs if is_large(job))
+
+
+def begin(
+    jobs: Sequence[Job], book: Ledger, choices: Choices
+) -> tuple[list[Job], list[dict]]:
+    """The jobs that are left to do, and the records of those that are not.
+
+    Those are done already, or refused at once.
+    """
+    todo, records = [], []
+    for job in jobs:
+        try:
+            if _is_done(job, book, choices):
+                records += book.records_of(job.output)
+                continue
+            _check(job, book, choices)
+        except (ValueError, OSError) as error:
+            records += settle(job, refusal(job, error), book)
+        else:
+            todo.append(job)
+    return todo, records
+
+
+def _is_done(job: Job, book: Ledger, choices: Choices) -> bool:
+    if choices.overwrite or job.error or not job.source.is_file():
+        return False
+    return book.is_done(job.source, job.output)
+
+
+def _check(job: Job, book: Ledger, choices: Choices) -> None:
+    """Raises ValueError if the job cannot be begun."""
+    if job.error:
+        raise ValueError(f"{job.source.name} {job.error}")
+    if job.source.exists() and not job.source.is_file():
+        # To open a pipe is to wait for ever; a device has no end.
+        raise ValueError(f"{job.source.name} is a pipe or a device, no file")
+    book.check_replaceable(job.output, choices.overwrite)
+
+
+def refusal(job: Job, error: Exception, run_id: str = "") -> Product:
+    """The product of a job that no worker could or should do."""
+    record = pictures.blank_record() | pictures.refused(error)
+    record |= {"input": str(job.source), "run": run_id}
+    dropped = [] if is_archive(job) and not job.error else None
+    return Product([record], dropped=dropped)
+
+
+def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
+    """Records a product and puts its result in place; returns the records."""
+    output = None if job.error else book.relative(job.output)
+    records = [_placed(record, output) for record in product.records]
+    archive = None
+    if product.dropped is not None:
+        archive = {"input": str(job.source), "output": output}
+        archive |= {"output_sha256": product.sha256, "dropped": product.dropped}
+    if product.sha256 is None:
+        if not job.error:
+            book.remove(job.output)
+            discard(part_path(job.output))
+        book.add(records, archive)
+        return records
+    book.add(records, archive)
+    try:
+        os.replace(part_path(job.output), job.output)
+    except OSError as error:
+        return settle(job, refusal(job, error, records[0]["run"]), book)
+    return records
+
+
+def _placed(record: dict, output: str | None) -> dict:
+    """The record with its output as the report names it."""
+    member = record.get("output")
+    return record | {"output": f"{output}/{member}" if member else output}
+
+
+def run(
+    anonymizer: Anonymizer,
+    jobs: Sequence[Job],
+    book: Ledger,
+    choices: Choices,
+    people: People,
+    quiet: bool = False,
+) -> list[dict]:
+    """Works through all jobs and returns their records, those done before first.
+
+    quiet: no progress bar on stderr.
+    """
+    worker = Worker(anonymizer, choices, people, quiet)
+    book.add_run(worker.run_id, worker.made_with)
+    todo, records = begin(jobs, book, choices)
+    done = len(jobs) - len(todo)
+    with tqdm.tqdm(total=len(jobs), initial=done, unit="file", disable=quiet) as bar:
+        for group in groups(todo, choices.batch_size):
+            for job, product in zip(group, worker(group), strict=True):
+                records += settle(job, product, book)
+                bar.update()
+    return records

@@ -1,0 +1,180 @@
+"""Who is who by likeness: the people of a run, and of all runs with the same key.
+
+Owns the gallery: embeddings of the people met so far, and which faces were theirs. It
+is biometric data, so it is only ever written encrypted under the key. A face keeps the
+person it was given once, and new faces are grouped at once for the whole run, so the
+result depends on no order and survives a kill.
+"""
+
+import io
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tqdm
+from jaxtyping import Float
+
+from id2face_jax.anonymize.batch import state
+from id2face_jax.anonymize.batch.discovery import Job
+from id2face_jax.anonymize.identity import keys
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.pipeline import pipeline
+from id2face_jax.anonymize.pipeline.anonymizer import Namer
+from id2face_jax.anonymize.pipeline.face import Face
+
+# Distances of all pairs are kept at once: 1.6 GB.
+_MAX_NEW_FACES = 20_000
+
+
+class Gallery:
+    """People and their faces, in memory.
+
+    Attributes:
+      recognizer: name of the one whose embeddings these are.
+      people: id -> unit embedding, the mean of the faces that founded it.
+      owners: digest of a face's crop -> id.
+    """
+
+    def __init__(self, recognizer: str):
+        self.recognizer = recognizer
+        self.people: dict[str, Float[np.ndarray, " d"]] = {}
+        self.owners: dict[str, str] = {}
+
+    def add(self, faces: dict[str, Float[np.ndarray, " d"]], threshold: float) -> None:
+        """Gives every face a person.
+
+        Faces that are known keep theirs; those that are like a known person join it;
+        the others found people, by average linkage.
+
+        Args:
+          faces: digest -> unit embedding.
+          threshold: cosine above which two faces show one person.
+        """
+        # Sorted: the order in which files were read must not matter.
+        new = {digest: faces[digest] for digest in sorted(faces.keys() - self.owners)}
+        for digest in list(new):
+            person = self._nearest(new[digest], threshold)
+            if person is not None:
+                self.owners[digest] = person
+                del new[digest]
+        for group in groups(list(new.values()), threshold):
+            digests = [list(new)[i] for i in group]
+            mean = np.mean([new[digest] for digest in digests], axis=0)
+            person = digests[0]  # the least; no other person can have it
+            self.people[person] = mean / max(float(np.linalg.norm(mean)), 1e-6)
+            self.owners |= dict.fromkeys(digests, person)
+
+    def _nearest(self, embedding, threshold: float) -> str | None:
+        if not self.people:
+            return None
+        cosines = np.stack(list(self.people.values())) @ embedding
+        best = int(np.argmax(cosines))
+        return list(self.people)[best] if cosines[best] > threshold else None
+
+
+def groups(
+    embeddings: Sequence[Float[np.ndarray, " d"]], threshold: float
+) -> list[list[int]]:
+    """Indices by person: average linkage, cut where the mean cosine is `threshold`."""
+    if len(embeddings) > _MAX_NEW_FACES:
+        raise ValueError(
+            f"{len(embeddings)} new faces are too many to compare at once; give at "
+            f"most {_MAX_NEW_FACES} a run, or say who is who with --person-from"
+        )
+    if len(embeddings) < 2:
+        return [[i] for i in range(len(embeddings))]
+    # Here, and not above: photos without a key would wait for its import.
+    from scipy.cluster import hierarchy
+
+    tree = hierarchy.linkage(np.stack(embeddings), "average", metric="cosine")
+    labels = hierarchy.fcluster(tree, 1 - threshold, "distance")
+    members: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        members.setdefault(int(label), []).append(index)
+    return list(members.values())
+
+
+def read(path: str | os.PathLike, key: bytes, recognizer: str) -> Gallery:
+    """The gallery in a file; a new one if there is none.
+
+    Raises ValueError if it belongs to another key or recogniser.
+    """
+    gallery, path = Gallery(recognizer), pathlib.Path(path)
+    if not path.exists():
+        return gallery
+    content = keys.unseal(key, path.read_bytes())
+    if content is None:
+        raise ValueError(f"{path} is damaged or belongs to another key; remove it")
+    with np.load(io.BytesIO(content)) as arrays:
+        if str(arrays["recognizer"]) != recognizer:
+            raise ValueError(
+                f"{path} holds embeddings of {arrays['recognizer']}, not of "
+                f"{recognizer}; use that recogniser, or another gallery"
+            )
+        people = map(str, arrays["people"])
+        gallery.people = dict(zip(people, arrays["embeddings"], strict=True))
+        digests, owners = map(str, arrays["digests"]), map(str, arrays["owners"])
+        gallery.owners = dict(zip(digests, owners, strict=True))
+    return gallery
+
+
+def write(path: str | os.PathLike, key: bytes, gallery: Gallery) -> None:
+    """Writes the gallery, encrypted, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        recognizer=gallery.recognizer,
+        people=np.array(list(gallery.people), dtype=str),
+        embeddings=np.array(list(gallery.people.values()), np.float32),
+        digests=np.array(list(gallery.owners), dtype=str),
+        owners=np.array(list(gallery.owners.values()), dtype=str),
+    )
+    state.write_atomically(pathlib.Path(path), keys.seal(key, buffer.getvalue()))
+
+
+def namer_by_likeness(
+    tools: pipeline.Tools,
+    jobs: Sequence[Job],
+    path: str | os.PathLike,
+    *,
+    aligned: bool = False,
+    quiet: bool = False,
+) -> Callable[[pathlib.Path], Namer]:
+    """Looks through all jobs once, updates the gallery, and names their faces.
+
+    Args:
+      tools: with a key in its settings.
+      jobs: of the run; those that cannot be read are left for the run to refuse.
+      path: of the gallery.
+      aligned, quiet: as in the run.
+    """
+    recognizer, key = tools.recognizers[0], tools.settings.key
+    gallery = read(path, key, recognizer.name)
+    faces: dict[str, Float[np.ndarray, " d"]] = {}
+    for job in tqdm.tqdm(jobs, desc="who is who", unit="file", disable=quiet):
+        try:
+            pixels = images.to_pixels(job.source)
+            picture = pipeline.open_picture(tools, pixels, aligned)
+        except (ValueError, OSError):
+            continue
+        pipeline.prepare(tools, [(picture, picture.faces)])
+        for face in picture.faces:
+            if face.embeddings is not None:
+                faces[face.digest.hex()] = face.embeddings[0]
+    gallery.add(faces, recognizer.threshold)
+    write(path, key, gallery)
+
+    def name(faces: Sequence[Face]) -> list[str | None]:
+        # Those of a video are met only when it is worked on.
+        new = {
+            face.digest.hex(): face.embeddings[0]
+            for face in faces
+            if face.embeddings and face.digest.hex() not in gallery.owners
+        }
+        if new:
+            gallery.add(new, recognizer.threshold)
+            write(path, key, gallery)
+        return [gallery.owners.get(face.digest.hex()) for face in faces]
+
+    return lambda source: name
