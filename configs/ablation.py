@@ -1,6 +1,6 @@
 """A small ID2Face for ablations: every part of the default, in minutes a run.
 
-.venv/bin/python docs/ablation/make.py
+.venv/bin/python -m studies.ablation
 
 Hardware: two CPU cores, two minutes a run. The command above trains it once whole and
 once without each part; the faces are rougher than the default's.

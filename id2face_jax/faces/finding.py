@@ -20,7 +20,7 @@ Detector = Callable[[np.ndarray, float], list[Detection]]
 _TURNS = (0, 45, 90, 180, 270, 315)
 _SENSITIVE = 0.5
 # Shares of both detectors' own demand at which they are believed if they agree. Chosen
-# on people held out from the second one's training (docs/cut_faces/table.md).
+# on people held out from the second one's training (docs/truncated_faces/table.md).
 _FAINT, _SECOND_FAINT = 0.25, 0.6
 _SAME_FACE = 0.3  # intersection over union, or over the smaller box when one holds both
 # Share of a doubtful face that lies in the boxes of known ones, and so is part of them.

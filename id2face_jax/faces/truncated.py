@@ -1,9 +1,10 @@
 """Faces that a picture's border cuts: a second, small detector.
 
 CenterFace was trained on whole faces, and misses one in four of those of which the
-border leaves a quarter to four fifths. This network (ours; docs/cut_faces trains and
-measures it) has seen such faces. It gives no points and is less sure than CenterFace,
-so what it finds is a place that may show a face, to be blurred. Owns the network's use.
+border leaves a quarter to four fifths. This network (ours; studies/truncated_faces
+trains and measures it) has seen such faces. It gives no points and is less sure than
+CenterFace, so what it finds is a place that may show a face, to be blurred. Owns the
+network's use.
 """
 
 import importlib.resources
@@ -17,13 +18,13 @@ from id2face_jax.faces.detect import Detection, suppress
 
 # Long sides at which the network sees a picture: it knows faces of 14 to 64 pixels, and
 # in larger views sees them where there are none. Chosen, like the threshold, on people
-# held out from its training (docs/cut_faces/table.md) and on scikit-image's pictures:
-# at 0.4 a rocket's tip is a face, at 0.3 coins are.
+# held out from its training (docs/truncated_faces/table.md) and on scikit-image's
+# pictures: at 0.4 a rocket's tip is a face, at 0.3 coins are.
 _LONG_SIDES = (64, 96, 160)
 THRESHOLD = 0.5
 _STRIDE = 8
 # Sides of a place, as a multiple of what the network says: then it holds nearly all of
-# what is to be seen of a held-out face (docs/cut_faces/table.md).
+# what is to be seen of a held-out face (docs/truncated_faces/table.md).
 _GROWN = 1.3
 _BORDER = 0.012  # share of the long side: places further inside are CenterFace's
 # A filling (the black corners of a turned picture): differs by at most so many grey

@@ -1,7 +1,7 @@
-"""Steps against quality: .venv/bin/python docs/performance/steps.py [--limit N]
+"""Steps against quality: .venv/bin/python -m studies.steps [--limit N]
 
 Runs `id2face evaluate` on people of the split "validation" for each of STEPS, then
-writes steps.json, steps.md and steps.png beside this file. How many steps the model
+writes steps.json, steps.md and steps.png to docs/performance. How many steps the model
 takes is a choice, and choices are made on validation people with the built-in figures
 alone: never on `test`, never with the judges of the evaluation.
 """
@@ -19,8 +19,8 @@ import matplotlib.pyplot as plt
 
 from id2face_jax.evaluation.tables import grid
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "performance"
 SPLIT = "validation"
 STEPS = (4, 6, 10, 25, 100)
 # Figure, whether more is better, and where it stands: in the row, or in the built-in
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=32, help="photos (default: 32)")
     parser.add_argument("--work", default="runs/steps", help="of the evaluations")
     args = parser.parse_args()
-    write({steps: evaluate(steps, args) for steps in STEPS}, HERE)
+    write({steps: evaluate(steps, args) for steps in STEPS}, OUT)
 
 
 if __name__ == "__main__":

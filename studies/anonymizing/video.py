@@ -3,12 +3,11 @@
 import json
 
 import av
-import corpus
-import looking
 import numpy as np
 import PIL.Image
 
 from id2face_jax.anonymize.video import container
+from studies.anonymizing import corpus, independent
 
 _SHOWN = 9  # frames on the sheet
 
@@ -25,7 +24,7 @@ def make(work) -> dict:
     record = json.loads(report.read_text())["files"][0]
     before, after = _frames(clip), _frames(out)
     seen = [
-        looking.compare(old.pixels, new.pixels, work.detector, work.judges)
+        independent.compare(old.pixels, new.pixels, work.detector, work.judges)
         for old, new in zip(before, after, strict=True)
     ]
     faces = [face for frame in seen for face in frame]

@@ -25,7 +25,7 @@ VISIBLE = (0.25, 0.8)  # shares of a cut face's width or height that are left
 ANYWHERE = 0.2  # share of windows that no face was chosen for
 FRAMED = 0.15  # share with borders of a photo of its own: what they cut is no guess
 TURN = 20.0  # degrees
-# Pictures of things, of scikit-image; tests/faces/test_cut.py looks at others of it.
+# Pictures of things, of scikit-image; test_truncated.py looks at others of it.
 THINGS = ("cell", "chelsea", "clock", "coffee", "colorwheel", "horse", "retina")
 THINGS += ("hubble_deep_field", "immunohistochemistry", "rocket", "text")
 VIEWS = 60  # of each

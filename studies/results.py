@@ -1,16 +1,15 @@
 """Draws what the weights do, for the README: identities, gates, leak, portraits.
 
-.venv/bin/python docs/results/make.py [--recognizer mobilefacenet-ms1m.onnx]
+.venv/bin/python -m studies.results [--recognizer mobilefacenet-ms1m.onnx]
 
 Needs the records of `id2face prepare` for numbers of real people; the pictures show
 the demonstration's portrait alone. Minutes on two cores. Writes identities.png,
-gates.png, leak.png, portraits.jpg and results.json beside this file.
+gates.png, leak.png, portraits.jpg and results.json to docs/results.
 """
 
 import argparse
 import json
 import pathlib
-import sys
 
 import jax
 import matplotlib
@@ -21,18 +20,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import stats
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT))
+from id2face_jax import demo
+from id2face_jax.anonymize.identity import keys
+from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
+from id2face_jax.data import records
+from id2face_jax.evaluation import attacks, gates, methods, opening, people, run
+from id2face_jax.faces import align, detect, embed, mask
+from id2face_jax.models import build
+from id2face_jax.training import grids
 
-from id2face_jax import demo  # noqa: E402
-from id2face_jax.anonymize.identity import keys  # noqa: E402
-from id2face_jax.anonymize.pipeline.generator import use_compilation_cache  # noqa: E402
-from id2face_jax.data import records  # noqa: E402
-from id2face_jax.evaluation import attacks, gates, methods, opening, people, run  # noqa: E402
-from id2face_jax.faces import align, detect, embed, mask  # noqa: E402
-from id2face_jax.models import build  # noqa: E402
-from id2face_jax.training import grids  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "results"
+
 
 NUM_IDENTITIES = 1000  # sampled, real and random ones
 COLUMNS = 8  # identities of the grid
@@ -86,7 +85,7 @@ def draw_identities(config, weights, path: str) -> dict:
         axes.hist(values, BINS, density=True, histtype="step", label=label)
     axes.set(xlabel="cosine of two identities", ylabel="density")
     axes.legend(frameon=False, fontsize=8)
-    figure.savefig(HERE / "identities.png", dpi=110)
+    figure.savefig(OUT / "identities.png", dpi=110)
     people_cosines = cosines["real people (train)"]
     return {
         "num": {"sampled": len(sampled), "train": len(real), "unseen": len(unseen)},
@@ -157,7 +156,7 @@ def draw_portraits(generator: methods.Generator, crops: dict, embeddings) -> Non
     labels = ["source", *(f"identity {i + 1}" for i in range(COLUMNS))]
     grid = cv2.cvtColor(grids.make_grid(cells, labels), cv2.COLOR_RGB2BGR)
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    cv2.imwrite(str(HERE / "portraits.jpg"), grid, quality)
+    cv2.imwrite(str(OUT / "portraits.jpg"), grid, quality)
 
 
 def draw_gates(generator: methods.Generator, crops: dict, embeddings) -> dict:
@@ -186,7 +185,7 @@ def draw_gates(generator: methods.Generator, crops: dict, embeddings) -> dict:
     for axes in panels[1:]:
         axes.set_axis_off()
     figure.colorbar(drawn, ax=panels[2:], shrink=0.8)
-    figure.savefig(HERE / "gates.png", dpi=100)
+    figure.savefig(OUT / "gates.png", dpi=100)
     return {
         "t": TIMES.tolist(),
         "mean": {name: values.tolist() for name, values in means.items()},
@@ -223,7 +222,7 @@ def draw_leak(generator: methods.Generator, path: str, recognizers: list[str]) -
         axes.invert_yaxis()
         axes.set_xlabel("what it reads: cosine, over strangers'")
         axes.set_title(f"judged by {name}", fontsize=10)
-    figure.savefig(HERE / "leak.png", dpi=110)
+    figure.savefig(OUT / "leak.png", dpi=110)
     return {"num_photos": len(faces), "num_people": len(faces.names), "leaks": leaks}
 
 
@@ -247,7 +246,7 @@ def main() -> None:
         "gates": draw_gates(generator, crops, embeddings),
         "leak": draw_leak(generator, arguments.records, arguments.recognizer),
     }
-    (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    (OUT / "results.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

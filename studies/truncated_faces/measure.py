@@ -1,7 +1,7 @@
 """What is found of cut faces, on people held out from training; writes table.md.
 
-.venv/bin/python docs/cut_faces/measure.py PEOPLE [--work runs/cut_faces] [--num 600]
-    [--detector YUNET.onnx]
+.venv/bin/python -m studies.truncated_faces.measure PEOPLE
+    [--work runs/truncated_faces] [--num 600] [--detector YUNET.onnx]
 
 PEOPLE and --work are those of train.py. A face counts as found if a box holds the
 middle of what is left of it and shares a third with it. --detector also counts what is
@@ -11,22 +11,18 @@ place holds a third.
 
 import argparse
 import pathlib
-import sys
 
 import cv2
 import numpy as np
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "anonymizing")]
+from id2face_jax.anonymize.io import images
+from id2face_jax.faces import finding
+from id2face_jax.faces.detect import CenterFaceDetector
+from id2face_jax.faces.truncated import TruncatedFaceDetector
+from studies.anonymizing import independent
+from studies.truncated_faces import windows
 
-import looking  # noqa: E402
-import windows  # noqa: E402
-
-from id2face_jax.anonymize.io import images  # noqa: E402
-from id2face_jax.faces import finding  # noqa: E402
-from id2face_jax.faces.detect import CenterFaceDetector  # noqa: E402
-from id2face_jax.faces.truncated import TruncatedFaceDetector  # noqa: E402
+OUT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "truncated_faces"
 
 FIRST = 0.2  # the anonymizer's threshold
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -85,7 +81,7 @@ def missed_as_they_are(people: pathlib.Path, first, second, eyes) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("people", type=pathlib.Path, metavar="PEOPLE")
-    parser.add_argument("--work", type=pathlib.Path, default="runs/cut_faces")
+    parser.add_argument("--work", type=pathlib.Path, default="runs/truncated_faces")
     parser.add_argument("--num", type=int, default=600)
     parser.add_argument("--detector", type=pathlib.Path, metavar="ONNX")
     args = parser.parse_args()
@@ -108,7 +104,7 @@ def main() -> None:
         places += [len(way) for way in columns(first, second, pixels)]
     more = []
     if args.detector is not None:
-        eyes = looking.Detector(args.detector)
+        eyes = independent.Detector(args.detector)
         more = ["", missed_as_they_are(args.people, first, second, eyes)]
     write(args, faces, hits, len(whole), places, held, more)
 
@@ -135,7 +131,7 @@ def write(args, faces, hits, num: int, places, held: list, more: list[str]) -> N
         *more,
     ]
     text = "\n".join(lines) + "\n"
-    (HERE / "table.md").write_text(text)
+    (OUT / "table.md").write_text(text)
     print(text)
 
 

@@ -1,6 +1,6 @@
 """Trains ID2Face without each of its parts, and tables what that costs.
 
-.venv/bin/python docs/ablation/make.py --recognizer mobilefacenet-ms1m.onnx \
+.venv/bin/python -m studies.ablation --recognizer mobilefacenet-ms1m.onnx \
     --pose fsanet-1x1.onnx --pose fsanet-var.onnx --expression expression.onnx
 
 Arguments that are not its own go to `id2face evaluate`: judges, --limit. Every cell is
@@ -19,12 +19,12 @@ import sys
 
 import ml_collections
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT))
+from id2face_jax.evaluation.tables import cell, grid
+from id2face_jax.generation import exports
 
-from id2face_jax.evaluation.tables import cell, grid  # noqa: E402
-from id2face_jax.generation import exports  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "ablation"
+
 
 CONFIG = "configs/ablation.py"
 # What is trained: name to what the table calls it, and fields of the config.
@@ -301,7 +301,7 @@ def main() -> None:
     )
     parser.add_argument("--records", default="runs/records/lfw")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "runs/ablation")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    parser.add_argument("--out", type=pathlib.Path, default=OUT)
     parser.add_argument(
         "--cells",
         type=lambda text: text.split(","),

@@ -18,8 +18,8 @@ def page(content: Mapping) -> str:
         "# What it does to real photos",
         f"{content['photos']} photos of {content['people']} people whom the model was "
         f"not trained on, and {many['files'] - content['photos']} odd files. Made by "
-        "[evidence.py](evidence.py), which says how; numbers in "
-        f"[evidence.json](evidence.json). {content['cores']} cores, load "
+        "[evidence.py](../../studies/anonymizing/evidence.py), which says how; numbers "
+        f"in [evidence.json](evidence.json). {content['cores']} cores, load "
         f"{content['load_before']:.1f} before. A face counts as known again where an "
         f"independent recogniser reaches its threshold at FAR 0.1 % ({judges}).",
         "## Side by side",

@@ -1,6 +1,7 @@
 """Trains the detector of cut faces, and writes id2face_jax/faces/truncated.onnx.
 
-.venv/bin/python docs/cut_faces/train.py PEOPLE [--work runs/cut_faces] [--go-on]
+.venv/bin/python -m studies.truncated_faces.train PEOPLE
+    [--work runs/truncated_faces] [--go-on]
 
 PEOPLE is a folder PERSON/PHOTO.jpg, of people that nothing is tested on. Where faces
 are, and how large, is what CenterFace says of the whole photo; then a window cuts the
@@ -17,12 +18,11 @@ of things were among the photos, 1,200 with them (--go-on --seed 1 --steps 1200)
 while the filling beside a leaning border had the photo's noise, and 3,600 with it even
 (--go-on --seed 2 --steps 3600): 50, 15 and 50 busy minutes. Then grown, 3,500 with the
 photos' own borders (--go-on --seed 3 --steps 3500): 67 minutes on two cores. The script
-and windows.py repeat that last part alone, from the truncated.onnx of commit 0c5c4c6.
+and windows.py repeat that last part alone, from the cut.onnx of commit 0c5c4c6.
 """
 
 import argparse
 import pathlib
-import sys
 
 import flax.linen as nn
 import jax
@@ -33,13 +33,11 @@ import optax
 import tqdm
 from onnx import helper, numpy_helper
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT))
+from id2face_jax.faces.truncated import TruncatedFaceDetector
+from studies.truncated_faces import windows
 
-import windows  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-from id2face_jax.faces.truncated import TruncatedFaceDetector  # noqa: E402
 
 OUT = ROOT / "id2face_jax" / "faces" / "truncated.onnx"
 BATCH, STEPS, RATE = 64, 4000, 2e-3
@@ -199,7 +197,7 @@ def read(path: pathlib.Path):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("people", type=pathlib.Path, metavar="PEOPLE")
-    parser.add_argument("--work", type=pathlib.Path, default="runs/cut_faces")
+    parser.add_argument("--work", type=pathlib.Path, default="runs/truncated_faces")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Makes evidence.md and evidence.json: what `id2face anonymize` does to real photos.
 
-.venv/bin/python docs/anonymizing/evidence.py PEOPLE --judge A.onnx [--judge B.onnx]
+.venv/bin/python -m studies.anonymizing.evidence PEOPLE --judge A.onnx [--judge B.onnx]
     --detector yunet.onnx [--num 200] [--batch-sizes 1 4 16] [--work runs/evidence]
     [--out docs/anonymizing]
 
@@ -23,11 +23,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-import corpus
-import looking
 import numpy as np
-import tables
-import video_evidence
+
+from studies.anonymizing import corpus, independent, tables, video
 
 BIN = pathlib.Path(sys.executable).parent
 CALIBRATION = 300  # photos on which judges are calibrated, each of another person
@@ -62,8 +60,8 @@ class Work:
 
     root: pathlib.Path
     people: list[str]
-    detector: looking.Detector
-    judges: list[looking.Judge] = dataclasses.field(default_factory=list)
+    detector: independent.Detector
+    judges: list[independent.Judge] = dataclasses.field(default_factory=list)
 
     @property
     def inputs(self) -> pathlib.Path:
@@ -85,13 +83,13 @@ def prepare(args: argparse.Namespace) -> Work:
     photos = corpus.photos_of(args.people)
     corpus.copy(photos[: args.num], folder / "people")
     people = [photo.parent.name for photo in photos[: args.num]]
-    work = Work(args.work, people, looking.Detector(args.detector))
-    faces = [(p, work.detector(p)) for p in map(looking.pixels, work.sources)]
+    work = Work(args.work, people, independent.Detector(args.detector))
+    faces = [(p, work.detector(p)) for p in map(independent.pixels, work.sources)]
     pair = [(image, found[0][0]) for image, found in faces if len(found) == 1][:2]
     corpus.write_odd(folder / "odd", corpus.join(*pair[0], *pair[1]))
     known = photos[:CALIBRATION]
     work.judges = [
-        looking.calibrated(path, known, work.detector) for path in args.judge
+        independent.calibrated(path, known, work.detector) for path in args.judge
     ]
     del work.sources  # there are more by now
     return work
@@ -160,17 +158,17 @@ def judged(
     for source, result in results.items():
         if not result.is_file():
             continue
-        before, after = looking.pixels(source), looking.pixels(result)
+        before, after = independent.pixels(source), independent.pixels(result)
         same_bytes = source.read_bytes() == result.read_bytes()
         if before is None or after is None:
             found[source] = {"unchanged": same_bytes, "seen": [], "readable": False}
             continue
         if lying:
-            after = looking.turned_as(source, after)
+            after = independent.turned_as(source, after)
         same_size = before.shape == after.shape
         seen = []
         if same_size:
-            seen = looking.compare(before, after, work.detector, work.judges)
+            seen = independent.compare(before, after, work.detector, work.judges)
         found[source] = {
             "unchanged": same_bytes or (same_size and np.array_equal(before, after)),
             "seen": seen,
@@ -297,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=pathlib.Path, default="docs/anonymizing")
     args = parser.parse_args(argv)
     work = prepare(args)
-    clip = video_evidence.make(work)
+    clip = video.make(work)
     content = {
         "photos": len(work.people),
         "people": len(set(work.people)),

@@ -1,7 +1,7 @@
-"""Where the train step's time goes: .venv/bin/python docs/performance/train_step.py
+"""Where the train step's time goes: .venv/bin/python -m studies.train_step
 
 The embedded model's step of 64 examples, whole and without its dearest parts, and the
-loss alone without its gradient, in turns; writes train_step.md beside this file.
+loss alone without its gradient, in turns; writes docs/performance/train_step.md.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from id2face_jax.generation import exports
 from id2face_jax.plan import flops
 from id2face_jax.training.steps import make_task
 
-HERE = pathlib.Path(__file__).resolve().parent
+OUT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "performance"
 # What is run, without the judge, without the critic, without the gradient.
 PARTS = (
     ("the whole step", False, False, False),
@@ -71,7 +71,7 @@ def main() -> None:
         f"{args.repeats} in turns, {jax.default_backend()}. Made by `train_step.py`."
         "\n\n"
     )
-    (HERE / "train_step.md").write_text(head + text + "\n")
+    (OUT / "train_step.md").write_text(head + text + "\n")
     print(head + text)
 
 

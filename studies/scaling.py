@@ -1,4 +1,4 @@
-"""Makes docs/scaling.md's tables and plots anew: .venv/bin/python docs/scaling/make.py
+"""Makes docs/scaling.md's tables and plots anew: .venv/bin/python -m studies.scaling
 
 Runs `id2face plan` for what plans.jsonl lacks (minutes each; delete lines to plan them
 again), and writes tables.md and the two pictures from it. Needs the extra `plan`.
@@ -14,9 +14,9 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-PLANS = HERE / "plans.jsonl"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "scaling"
+PLANS = OUT / "plans.jsonl"
 # Pairs of a step, the most wanted first. Those on 64 v5p and 256 v5e chips are the
 # config's own batch; on other numbers of v5p chips each has as many pairs.
 RUNS = (
@@ -94,7 +94,7 @@ def write_tables(plans: dict) -> None:
         found = [plans[run] for run in RUNS if run[0] == config and run in plans]
         text += [f"## {config}\n", f"| {HEAD} |", "|---" * 10 + "|"]
         text += [f"| {row(x)} |" for x in found] + [""]
-    (HERE / "tables.md").write_text("\n".join(text))
+    (OUT / "tables.md").write_text("\n".join(text))
 
 
 def draw_memory(plans: dict) -> None:
@@ -112,7 +112,7 @@ def draw_memory(plans: dict) -> None:
     axes.invert_yaxis()
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
     axes.legend(ncols=len(CLASSES), fontsize=8, **above)
-    figure.savefig(HERE / "memory.png", dpi=120)
+    figure.savefig(OUT / "memory.png", dpi=120)
 
 
 def draw_scaling(plans: dict) -> None:
@@ -136,7 +136,7 @@ def draw_scaling(plans: dict) -> None:
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set(xlabel="v5p chips", title=title, ylim=(0, None))
         axes.legend()
-    figure.savefig(HERE / "scaling.png", dpi=120)
+    figure.savefig(OUT / "scaling.png", dpi=120)
 
 
 def main() -> None:
