@@ -13,6 +13,7 @@ import numpy as np
 import skimage.data
 from jaxtyping import UInt8
 
+from id2face_jax import atomic
 from id2face_jax.anonymize.batch import discovery, runner, state
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
@@ -51,13 +52,13 @@ def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
     for name, pixels in pictures().items():
         photo = images.Photo(pixels)
         before = out / "before" / f"{name}.png"
-        state.write_atomically(before, images.encode(photo, pixels, ".png"))
+        atomic.write_atomically(before, images.encode(photo, pixels, ".png"))
     book = state.Ledger(out / state.REPORT_NAME)
     jobs = discovery.plan([out / "before"], out / "after")
     choices = runner.Choices(overwrite=True)
     records = runner.run(anonymizer, jobs, book, choices, runner.People())
     book.close()
-    state.write_atomically(out / "sheet.png", _sheet(out, records))
+    atomic.write_atomically(out / "sheet.png", _sheet(out, records))
     return records
 
 

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from id2face_jax import atomic
 from id2face_jax.anonymize.batch import cluster, discovery, runner, state
 from tests.anonymize import planted
 from tests.anonymize.folders import contents, make, save, states
@@ -115,7 +116,7 @@ def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch
     book = state.Ledger("out/report.json")
     job, other = discovery.plan(["photos/0.png", "photos/1.png"], "out")
     product, kept = worker([job, other])
-    state.part_path(job.output).write_bytes(b"of another machine")
+    atomic.part_path(job.output).write_bytes(b"of another machine")
     (record,) = cluster._settle(job, product, book)
     assert record["state"] == "refused" and "under the same path" in record["message"]
     (record,) = cluster._settle(other, kept, book)

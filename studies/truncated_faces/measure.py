@@ -17,6 +17,7 @@ import numpy as np
 
 from id2face_jax.anonymize.io import images
 from id2face_jax.faces import finding
+from id2face_jax.faces.boxes import overlap
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.truncated import TruncatedFaceDetector
 from studies.anonymizing import independent
@@ -36,7 +37,7 @@ def is_found(box: np.ndarray, found: list) -> bool:
     middle = (box[:2] + box[2:]) / 2
     return any(
         np.all((face.box[:2] <= middle) & (middle <= face.box[2:]))
-        and finding.overlap(face.box, box)[0] > 1 / 3
+        and overlap(face.box, box)[0] > 1 / 3
         for face in found
     )
 

@@ -167,9 +167,10 @@ def test_archives_by_name_and_results_are_no_input(archive, capsys):
 
 def test_memory_is_bounded_by_a_group(scene, monkeypatch):
     from id2face_jax.anonymize.batch import archives
+    from id2face_jax.labels import webdataset
 
     alive, most = [], []
-    read, done = archives._read, archives._done
+    read, done = webdataset._read, archives._done
 
     def counted(*args):
         alive.append(args)
@@ -180,7 +181,7 @@ def test_memory_is_bounded_by_a_group(scene, monkeypatch):
         yield from done(*args)
         alive.clear()
 
-    monkeypatch.setattr(archives, "_read", counted)
+    monkeypatch.setattr(webdataset, "_read", counted)
     monkeypatch.setattr(archives, "_done", finished)
     monkeypatch.setattr(archives, "_MAX_GROUP_BYTES", 5000)
     write_tar("set/a.tar", {f"{i:03}.txt": bytes([65]) * 1000 for i in range(60)})

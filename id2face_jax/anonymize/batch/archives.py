@@ -1,20 +1,16 @@
-"""WebDataset archives: tar files of samples, streamed through.
+"""WebDataset archives, streamed through: pictures anonymized, samples kept or refused.
 
-A sample is a run of members whose names differ after the first dot only. Its pictures
-are anonymized; its texts pass byte for byte, except links to the originals in JSON; any
-other member may hold the face, so it refuses the sample unless the user let its suffix
-pass. A refused sample is left out as a whole: labels without their picture would stand
-for nothing. Order, names and headers stay. Memory is bounded by a group of samples.
+A sample that holds what may not leave is refused unless the user let its suffix pass. A
+refused sample is left out as a whole: labels without their picture would stand for
+nothing. Order, names and headers stay. Memory is bounded by a group of samples. Leaves
+what a sample is to `labels.webdataset`.
 """
 
 import copy
-import dataclasses
 import io
 import itertools
-import json
 import os
 import pathlib
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,35 +18,10 @@ from id2face_jax.anonymize.batch import pictures
 from id2face_jax.anonymize.batch.pictures import Choices, Item, People
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.labels import checks
+from id2face_jax.labels import webdataset
+from id2face_jax.labels.webdataset import Sample
 
-SUFFIXES = (".tar",)
-_KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.[^/]*")
 _MAX_GROUP_BYTES = 200_000_000
-
-
-@dataclasses.dataclass
-class _Member:
-    info: tarfile.TarInfo
-    content: bytes
-
-    @property
-    def suffix(self) -> str:
-        return pathlib.PurePath(self.info.name).suffix.lower()
-
-    @property
-    def is_picture(self) -> bool:
-        return self.info.isreg() and self.suffix in images.FORMATS
-
-
-@dataclasses.dataclass
-class _Sample:
-    key: str
-    members: list[_Member]
-
-    @property
-    def pictures(self) -> list[_Member]:
-        return [member for member in self.members if member.is_picture]
 
 
 def anonymize(
@@ -69,7 +40,8 @@ def anonymize(
     """
     records, dropped, num_written = [], [], 0
     with open(part, "wb") as file, tarfile.open(fileobj=file, mode="w") as result:
-        for group in _groups(_samples(source), choices.batch_size):
+        samples = webdataset.samples(source, images.FORMATS)
+        for group in _groups(samples, choices.batch_size):
             for sample, found in _done(anonymizer, source, group, choices, people):
                 records += found
                 if sample.members:
@@ -83,35 +55,7 @@ def anonymize(
     return records, dropped, num_written
 
 
-def _samples(source: pathlib.Path) -> Iterator[_Sample]:
-    with open(source, "rb") as file:
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                members = (_read(archive, info) for info in archive)
-                for key, group in itertools.groupby(members, _key):
-                    yield _Sample(key, list(group))
-                end = archive.offset
-        except tarfile.TarError as error:
-            raise ValueError(
-                f"{source.name} is damaged or no plain tar file: {error}"
-            ) from None
-        # To tarfile, a damaged header is the end; the real end is empty.
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise ValueError(f"{source.name} is damaged at byte {end}")
-
-
-def _key(member: _Member) -> str:
-    match = _KEY.fullmatch(member.info.name)
-    return match[1] if match else member.info.name
-
-
-def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    content = archive.extractfile(info).read() if info.isreg() else b""
-    return _Member(info, content)
-
-
-def _groups(samples: Iterable[_Sample], size: int) -> Iterator[list[_Sample]]:
+def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
     group, num_pictures, num_bytes = [], 0, 0
     for sample in samples:
         group.append(sample)
@@ -125,10 +69,10 @@ def _groups(samples: Iterable[_Sample], size: int) -> Iterator[list[_Sample]]:
 
 
 def _done(
-    anonymizer, source, group: Sequence[_Sample], choices, people
-) -> Iterator[tuple[_Sample, list[dict]]]:
+    anonymizer, source, group: Sequence[Sample], choices, people
+) -> Iterator[tuple[Sample, list[dict]]]:
     """The samples as they are to be written, empty if not at all, with records."""
-    problems = [_problem(sample, choices) for sample in group]
+    problems = [webdataset.problem(sample, choices.members) for sample in group]
     good = [s for s, problem in zip(group, problems, strict=True) if problem is None]
     items = [
         Item(
@@ -144,37 +88,19 @@ def _done(
     results = pictures.results(anonymizer, items, choices, people)
     for sample, problem in zip(group, problems, strict=True):
         if problem is not None:
-            yield _Sample(sample.key, []), _refused_records(sample, problem)
+            yield Sample(sample.key, []), _refused_records(sample, problem)
             continue
         found = list(itertools.islice(results, len(sample.pictures)))
         yield _rewritten(sample, found, choices), _records(sample, found)
 
 
-def _problem(sample: _Sample, choices: Choices) -> ValueError | None:
-    """Why a sample cannot be written, whatever becomes of its pictures."""
-    for member in sample.members:
-        name = member.info.name
-        if member.info.isdir() or member.is_picture:
-            continue
-        if not member.info.isreg():
-            return ValueError(f"{name} is a link or a device, no file")
-        if member.suffix.lstrip(".") in choices.members:
-            continue
-        try:
-            checks.check(name, member.content)
-        except ValueError as error:
-            suffix = member.suffix.lstrip(".") or "none"
-            return ValueError(f"{error}; --allow-members {suffix} lets such pass")
-    return None
-
-
-def _refused_records(sample: _Sample, problem: ValueError) -> list[dict]:
+def _refused_records(sample: Sample, problem: ValueError) -> list[dict]:
     names = [member.info.name for member in sample.pictures] or [sample.key]
     refusal = pictures.refused(problem)
     return [pictures.blank_record() | refusal | {"output": name} for name in names]
 
 
-def _records(sample: _Sample, found: Sequence[tuple[dict, bytes | None]]) -> list[dict]:
+def _records(sample: Sample, found: Sequence[tuple[dict, bytes | None]]) -> list[dict]:
     is_whole = all(content is not None for _, content in found)
     records = []
     for member, (record, content) in zip(sample.pictures, found, strict=True):
@@ -186,24 +112,8 @@ def _records(sample: _Sample, found: Sequence[tuple[dict, bytes | None]]) -> lis
     return records
 
 
-def _rewritten(sample: _Sample, found, choices: Choices) -> _Sample:
+def _rewritten(sample: Sample, found, choices: Choices) -> Sample:
     contents = [content for _, content in found]
     if None in contents:
-        return _Sample(sample.key, [])
-    remaining, members = iter(contents), []
-    for member in sample.members:
-        content = next(remaining) if member.is_picture else member.content
-        if member.suffix == ".json" and choices.metadata != "all":
-            content = _without_links(content)
-        members.append(_Member(member.info, content))
-    return _Sample(sample.key, members)
-
-
-def _without_links(content: bytes) -> bytes:
-    try:
-        entry = json.loads(content)
-    except ValueError:
-        return content
-    if not isinstance(entry, dict) or checks.without_links(entry) == entry:
-        return content
-    return json.dumps(checks.without_links(entry)).encode()
+        return Sample(sample.key, [])
+    return webdataset.rewritten(sample, contents, choices.metadata == "all")

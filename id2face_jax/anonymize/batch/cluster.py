@@ -21,7 +21,8 @@ from id2face_jax.anonymize.batch import runner
 from id2face_jax.anonymize.batch.discovery import Job
 from id2face_jax.anonymize.batch.pictures import Choices
 from id2face_jax.anonymize.batch.runner import Product, Worker
-from id2face_jax.anonymize.batch.state import Ledger, discard, hash_of_file, part_path
+from id2face_jax.anonymize.batch.state import Ledger
+from id2face_jax.atomic import discard, hash_of_file, part_path
 
 _MAX_DEATHS = 2
 

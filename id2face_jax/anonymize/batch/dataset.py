@@ -11,11 +11,14 @@ import pathlib
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from id2face_jax.anonymize.batch import archives, discovery
+from id2face_jax.anonymize.batch import discovery, pictures
 from id2face_jax.anonymize.batch.discovery import Job
 from id2face_jax.anonymize.batch.state import Ledger
-from id2face_jax.labels import base, coco, table, voc, yolo
-from id2face_jax.labels.base import LabelFile, Labels, Pictures
+from id2face_jax.anonymize.io import images
+from id2face_jax.atomic import hash_of, write_atomically
+from id2face_jax.errors import UsageError
+from id2face_jax.labels import base, checks, coco, table, voc, webdataset, yolo
+from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures
 
 # In the order in which they are tried: a VOC or YOLO folder may hold tables, too.
 _READERS = {"coco": coco, "voc": voc, "yolo": yolo, "csv": table}
@@ -45,7 +48,22 @@ class Dataset:
     def check(self, book: Ledger, overwrite: bool) -> None:
         """Raises ValueError if the labels could not be written at the end."""
         if not overwrite:
-            base.check_replaceable(self.out, self.files, book)
+            _check_replaceable(self.out, self.files, book)
+
+    def notes(self, is_part: bool) -> list[str]:
+        """What a summary says of the labels; is_part: of a run by --shard."""
+        said = []
+        if self.files:
+            later = ", which a run without --shard writes once all parts are done"
+            told = f"labels: {self.kind}, {len(self.files)} files"
+            said.append(told + later if is_part else told)
+        if self.left_out:
+            few = ", ".join(self.left_out[:3])
+            said.append(
+                f"left out, as they are no known labels: {len(self.left_out)} files "
+                f"({few})"
+            )
+        return said
 
     def finish(
         self, records: Sequence[dict], book: Ledger, overwrite: bool
@@ -66,7 +84,52 @@ class Dataset:
         def is_written(picture: PurePath) -> bool:
             return book.relative(self.out / picture) in written
 
-        return base.write(self.root, self.out, self.files, is_written, book, overwrite)
+        return _write_labels(
+            self.root, self.out, self.files, is_written, book, overwrite
+        )
+
+
+def _write_labels(
+    root: pathlib.Path,
+    out: pathlib.Path,
+    files: Sequence[LabelFile],
+    is_written: IsWritten,
+    book: Ledger,
+    overwrite: bool,
+) -> list[dict]:
+    """Writes the label files of a dataset; returns the records of those refused."""
+    refused = []
+    for file in files:
+        source, output = root / file.path, out / file.path
+        key = book.relative(output)
+        try:
+            book.check_replaceable(output, overwrite)
+            content, dropped = file.rewrite(source.read_bytes(), is_written)
+            if content is not None:
+                checks.check(source.name, content)
+        except (ValueError, OSError) as error:
+            record = pictures.blank_record() | pictures.refused(error)
+            record |= {"input": str(source), "output": key, "run": ""}
+            book.remove(output)
+            book.add([record])
+            refused.append(record)
+            continue
+        sidecar = {"input": str(source), "output": key, "dropped": dropped}
+        if content is None:
+            book.remove(output)
+        digest = None if content is None else hash_of(content)
+        book.add([], sidecar | {"output_sha256": digest})
+        if content is not None:
+            write_atomically(output, content)
+    return refused
+
+
+def _check_replaceable(
+    out: pathlib.Path, files: Sequence[LabelFile], book: Ledger
+) -> None:
+    """Raises ValueError if a label file could not be written at the end of a run."""
+    for file in files:
+        book.check_replaceable(out / file.path, overwrite=False)
 
 
 def open_dataset(
@@ -87,7 +150,8 @@ def open_dataset(
     """
     out = pathlib.Path(out)
     if kind == "webdataset" or (kind == "auto" and _are_archives(names)):
-        return Dataset("webdataset", discovery.plan(names, out, archives.SUFFIXES), out)
+        jobs = discovery.plan(names, out, webdataset.SUFFIXES)
+        return Dataset("webdataset", jobs, out)
     path = pathlib.Path(names[0])
     is_table = path.suffix.lower() in table.SUFFIXES and path.is_file()
     if len(names) == 1 and (path.is_dir() or is_table):
@@ -99,7 +163,7 @@ def open_dataset(
                 if dataset is not None:
                     return dataset
     if kind in _READERS or is_table:
-        raise discovery.UsageError(
+        raise UsageError(
             f"{', '.join(names)} is no dataset of the format "
             f"{kind if kind in _READERS else 'csv'} whose labels name a picture"
         )
@@ -108,7 +172,7 @@ def open_dataset(
 
 def _are_archives(names: Sequence[str]) -> bool:
     paths = [pathlib.Path(name) for name in names]
-    if all(path.suffix.lower() in archives.SUFFIXES for path in paths):
+    if all(path.suffix.lower() in webdataset.SUFFIXES for path in paths):
         return True
     if len(paths) > 1 or not paths[0].is_dir():
         return False
@@ -116,7 +180,7 @@ def _are_archives(names: Sequence[str]) -> bool:
     for entry in paths[0].rglob("*"):
         if entry.suffix.lower() in discovery.SUFFIXES:
             return False
-        has_archives = has_archives or entry.suffix.lower() in archives.SUFFIXES
+        has_archives = has_archives or entry.suffix.lower() in webdataset.SUFFIXES
     return has_archives
 
 
@@ -130,23 +194,21 @@ def _labelled(
         for job in discovery.plan([root], out)
         if job.source != root
     }
-    pictures = Pictures(root, jobs)
+    known = Pictures(root, jobs, images.FORMATS)
     if path.is_dir():
-        found = reader.read(root, pictures, keep_links)
+        found = reader.read(root, known, keep_links)
     else:
         found = Labels()
         name = PurePath(path.name)
-        named = table.read_table(name, root, pictures, keep_links, found)
+        named = table.read_table(name, root, known, keep_links, found)
         jobs = {picture: jobs[picture] for picture in sorted(named)}
     if found is None or not found.files:
         return None
     if discovery.is_file_name(out) or (out.exists() and out.samefile(root)):
-        raise discovery.UsageError(
-            f"a dataset goes to a folder of its own, not to {out}"
-        )
+        raise UsageError(f"a dataset goes to a folder of its own, not to {out}")
     todo = _with_labels(jobs, found, root, out)
-    known = {*jobs, *(file.path for file in found.files)} - found.maps
-    left_out = base.others(root, known, out) if path.is_dir() else []
+    used = {*jobs, *(file.path for file in found.files)} - found.maps
+    left_out = base.others(root, used, out) if path.is_dir() else []
     return Dataset(kind, todo, out, root, found.files, left_out)
 
 

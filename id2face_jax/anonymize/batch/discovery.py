@@ -17,13 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from id2face_jax.anonymize.batch import state
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.video import container
+from id2face_jax.errors import UsageError
 
 SUFFIXES = (*images.FORMATS, *container.SUFFIXES)
 _ADDED = "_anonymized"  # to the name, where a result stands beside its source
-
-
-class UsageError(ValueError):
-    """The command line asks for what makes no sense."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,15 @@ import cv2
 import numpy as np
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from id2face_jax.anonymize.batch.state import hash_of
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.io import images, metadata
 from id2face_jax.anonymize.io.images import Photo
 from id2face_jax.anonymize.pipeline import stages
-from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Chooser, Namer, Result
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
 from id2face_jax.anonymize.pipeline.parallel import over_cores
 from id2face_jax.anonymize.report import preview
 from id2face_jax.anonymize.video.pipeline import Wishes
+from id2face_jax.atomic import hash_of
 
 ON_NO_FACE = ("copy", "refuse", "skip")
 # What a file can make the libraries below raise; anything else is our own fault.
@@ -69,18 +70,6 @@ class Choices:
             )
         if self.batch_size < 1:
             raise ValueError(f"batch size is {self.batch_size}; use 1 or more")
-
-
-@dataclasses.dataclass(frozen=True)
-class People:
-    """Whose faces, and which: a namer for each file, and one chooser.
-
-    rule: what the report calls the chooser: "all", "keep" or "only".
-    """
-
-    namer: Callable[[pathlib.Path], Namer | None] = lambda source: None
-    chooser: Chooser | None = None
-    rule: str = "all"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,17 +19,12 @@ import tqdm
 from id2face_jax.anonymize.batch import archives, pictures
 from id2face_jax.anonymize.batch.discovery import Job
 from id2face_jax.anonymize.batch.pictures import Choices, Item, People
-from id2face_jax.anonymize.batch.state import (
-    Ledger,
-    discard,
-    hash_of,
-    hash_of_file,
-    part_path,
-    write_part,
-)
+from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.report import schema
 from id2face_jax.anonymize.video import container, pipeline
+from id2face_jax.atomic import discard, hash_of, hash_of_file, part_path, write_part
+from id2face_jax.labels import webdataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +135,7 @@ class Worker:
         return Product(records, _synced_hash(part) if num_written else None, dropped)
 
 
-_LARGE = (*container.SUFFIXES, *archives.SUFFIXES)
+_LARGE = (*container.SUFFIXES, *webdataset.SUFFIXES)
 
 
 def _synced_hash(part: pathlib.Path) -> str:
@@ -156,7 +151,7 @@ def is_video(job: Job) -> bool:
 
 def is_archive(job: Job) -> bool:
     """Whether the input is an archive, by its suffix."""
-    return job.source.suffix.lower() in archives.SUFFIXES
+    return job.source.suffix.lower() in webdataset.SUFFIXES
 
 
 def is_large(job: Job) -> bool:

@@ -8,54 +8,16 @@ files, and the rule when a result counts as done. Leaves the content of a record
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Sequence
 
+from id2face_jax import atomic
 from id2face_jax.anonymize.batch import shards
 from id2face_jax.anonymize.report import html, schema
 
 REPORT_NAME, DRY_RUN_NAME = "report.json", "dry-run.json"
-
-
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all, also if the power goes."""
-    write_part(path, content)
-    try:
-        os.replace(part_path(path), path)
-    except OSError:
-        discard(part_path(path))
-        raise
-
-
-def part_path(path: pathlib.Path) -> pathlib.Path:
-    """Where a file is written before it is moved to `path`.
-
-    The name is fixed: the part of a killed run is overwritten by the next.
-    """
-    return path.with_name(f".{path.name}.id2face-part")
-
-
-def discard(path: pathlib.Path) -> None:
-    """Removes a file of ours, if it is there."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
-
-
-def write_part(path: pathlib.Path, content: bytes) -> None:
-    """Writes the part file of `path`, so that it outlives a loss of power."""
-    part = part_path(path)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        discard(part)
-        raise
 
 
 class Ledger:
@@ -138,7 +100,7 @@ class Ledger:
         record = self._sidecars.get(key) or self.records.get(key)
         if record is None or not record["output_sha256"] or not output.is_file():
             return False
-        return record["output_sha256"] == hash_of_file(output)
+        return record["output_sha256"] == atomic.hash_of_file(output)
 
     def check_replaceable(self, output: pathlib.Path, overwrite: bool) -> None:
         """Raises ValueError if a file is there that is not ours to replace."""
@@ -216,20 +178,9 @@ class Ledger:
         """Writes the report, also as a page, and removes the journal."""
         content = self.content()
         text = json.dumps(content, indent=1) + "\n"
-        write_atomically(self.path, text.encode("ascii"))
-        write_atomically(self.path.with_suffix(".html"), html.page(content))
+        atomic.write_atomically(self.path, text.encode("ascii"))
+        atomic.write_atomically(self.path.with_suffix(".html"), html.page(content))
         self._journal.unlink(missing_ok=True)
-
-
-def hash_of(content: bytes) -> str:
-    """SHA-256 in hex."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def hash_of_file(path: pathlib.Path) -> str:
-    """SHA-256 in hex of a file of any size."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def journal_of(path: pathlib.Path) -> pathlib.Path:

@@ -9,19 +9,13 @@ result depends on no order and survives a kill.
 import io
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import tqdm
 from jaxtyping import Float
 
-from id2face_jax.anonymize.batch import state
-from id2face_jax.anonymize.batch.discovery import Job
+from id2face_jax import atomic
 from id2face_jax.anonymize.identity import keys
-from id2face_jax.anonymize.io import images
-from id2face_jax.anonymize.pipeline import pipeline
-from id2face_jax.anonymize.pipeline.anonymizer import Namer
-from id2face_jax.anonymize.pipeline.face import Face
 
 # Distances of all pairs are kept at once: 1.6 GB.
 _MAX_NEW_FACES = 20_000
@@ -130,51 +124,4 @@ def write(path: str | os.PathLike, key: bytes, gallery: Gallery) -> None:
         digests=np.array(list(gallery.owners), dtype=str),
         owners=np.array(list(gallery.owners.values()), dtype=str),
     )
-    state.write_atomically(pathlib.Path(path), keys.seal(key, buffer.getvalue()))
-
-
-def namer_by_likeness(
-    tools: pipeline.Tools,
-    jobs: Sequence[Job],
-    path: str | os.PathLike,
-    *,
-    aligned: bool = False,
-    quiet: bool = False,
-) -> Callable[[pathlib.Path], Namer]:
-    """Looks through all jobs once, updates the gallery, and names their faces.
-
-    Args:
-      tools: with a key in its settings.
-      jobs: of the run; those that cannot be read are left for the run to refuse.
-      path: of the gallery.
-      aligned, quiet: as in the run.
-    """
-    recognizer, key = tools.recognizers[0], tools.settings.key
-    gallery = read(path, key, recognizer.name)
-    faces: dict[str, Float[np.ndarray, " d"]] = {}
-    for job in tqdm.tqdm(jobs, desc="who is who", unit="file", disable=quiet):
-        try:
-            pixels = images.to_pixels(job.source)
-            picture = pipeline.open_picture(tools, pixels, aligned)
-        except (ValueError, OSError):
-            continue
-        pipeline.prepare(tools, [(picture, picture.faces)])
-        for face in picture.faces:
-            if face.embeddings is not None:
-                faces[face.digest.hex()] = face.embeddings[0]
-    gallery.add(faces, recognizer.threshold)
-    write(path, key, gallery)
-
-    def name(faces: Sequence[Face]) -> list[str | None]:
-        # Those of a video are met only when it is worked on.
-        new = {
-            face.digest.hex(): face.embeddings[0]
-            for face in faces
-            if face.embeddings and face.digest.hex() not in gallery.owners
-        }
-        if new:
-            gallery.add(new, recognizer.threshold)
-            write(path, key, gallery)
-        return [gallery.owners.get(face.digest.hex()) for face in faces]
-
-    return lambda source: name
+    atomic.write_atomically(pathlib.Path(path), keys.seal(key, buffer.getvalue()))

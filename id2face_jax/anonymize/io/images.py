@@ -15,8 +15,10 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageCms
+import PIL.ImageOps
 from jaxtyping import UInt8
 
 from id2face_jax.anonymize.io import metadata
@@ -40,17 +42,6 @@ _OPTIONS = {
 }
 _NO_ALPHA = ("JPEG", "BMP", "GIF")
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
-# What brings a picture upright, by its EXIF orientation; 1 needs nothing.
-_ORIENTATION = 274
-_TURNS = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
 # 600 MB as RGB; a bomb has more. OpenCV cannot warp pictures with longer sides.
 MAX_PIXELS, MAX_SIDE = 200_000_000, 32_000
 
@@ -144,8 +135,7 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
         raise ValueError(f"its pixels are of the kind {mode}; convert it to RGB")
     # RGBa and La: Pillow has no direct way to RGB.
     image = image.convert("RGBA" if has_alpha else "RGB")
-    turn = _TURNS.get(exif.get(_ORIENTATION))
-    image = image if turn is None else image.transpose(turn)
+    image = _upright(image, exif)
     pixels, alpha = np.array(image), None
     if has_alpha:
         pixels, alpha = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy()
@@ -261,6 +251,17 @@ def _to_srgb(image: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
         )
     except (PIL.ImageCms.PyCMSError, OSError) as error:
         raise ValueError(f"its colour profile is damaged: {error}") from None
+
+
+def _upright(image: PIL.Image.Image, exif: PIL.Image.Exif) -> PIL.Image.Image:
+    orientation = exif.get(PIL.ExifTags.Base.Orientation)
+    if orientation not in range(2, 9):
+        return image
+    # Of damaged EXIF, which Pillow could not write again, only this is read.
+    turn, bare = PIL.Image.Exif(), image.copy()
+    turn[PIL.ExifTags.Base.Orientation] = orientation
+    bare.info = {"exif": turn.tobytes()}
+    return PIL.ImageOps.exif_transpose(bare)
 
 
 def _from_16_bits(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -1,34 +1,33 @@
 """What a run says on the terminal when it ends, and its exit code.
 
 Refusals and results of other settings are told on stderr, also to those who want no
-summary. Leaves the report's files to `ledger`.
+summary. Leaves the report's files to `batch.state`.
 """
 
+import pathlib
 import sys
 from collections.abc import Sequence
 
-from id2face_jax.anonymize.batch.shards import Shard
-from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.report import schema
 
 
-def tell(
+def print_summary(
     records: Sequence[dict],
-    book: Ledger,
-    dataset,
-    shard: Shard | None,
+    run: str,
+    report: pathlib.Path,
     seconds: float,
     *,
+    notes: Sequence[str] = (),
     quiet: bool,
 ) -> int:
-    """Tells what became of the files; returns 3 if one was refused, else 0.
+    """Says what became of the files; returns 3 if one was refused, else 0.
 
     Args:
       records: of all files of the run, also those done before.
-      book: that they are in.
-      dataset: of `datasets.opening`: what else was written or left out.
-      shard: of the run.
+      run: its name in the records; empty if nothing was done.
+      report: the file that they are in.
       seconds: that it took.
+      notes: what else there is to say.
       quiet: nothing on stdout.
     """
     refused = [record for record in records if record["state"] == "refused"]
@@ -38,7 +37,7 @@ def tell(
             file=sys.stderr,
         )
     done = [record for record in records if record["output_sha256"]]
-    if num := sum(record["run"] != book.run for record in done) if book.run else 0:
+    if num := sum(record["run"] != run for record in done) if run else 0:
         print(
             f"{num} files were done before with other settings or weights and stay as "
             "they are; --overwrite does them again",
@@ -48,8 +47,9 @@ def tell(
         for record in records:
             if record.get("flicker"):
                 print(_printable(_steadiness(record)))
-        print(_printable(f"{_summary(records)} in {seconds:.1f} s; see {book.path}"))
-        _tell_dataset(dataset, shard)
+        print(_printable(f"{_summary(records)} in {seconds:.1f} s; see {report}"))
+        for note in notes:
+            print(_printable(note))
     return 3 if refused else 0
 
 
@@ -69,18 +69,6 @@ def _steadiness(record: dict) -> str:
         f"{flicker['drift']:.3f} (source {flicker['drift_source']:.3f}), warp error "
         f"{flicker['warp']:.1f} grey levels (source {flicker['warp_source']:.1f})"
     )
-
-
-def _tell_dataset(dataset, shard: Shard | None) -> None:
-    if dataset.files:
-        told = f"labels: {dataset.kind}, {len(dataset.files)} files"
-        if shard:
-            told += ", which a run without --shard writes once all parts are done"
-        print(told)
-    if dataset.left_out:
-        few = ", ".join(dataset.left_out[:3])
-        num = len(dataset.left_out)
-        print(_printable(f"left out, as they are no known labels: {num} files ({few})"))
 
 
 def _printable(text: str) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from id2face_jax.faces.boxes import overlap
 from id2face_jax.faces.detect import Detection
-from id2face_jax.faces.finding import overlap
 
 _LEAST_OVERLAP = 0.25  # of two boxes of a face in neighbouring frames
 _SIGMA = 1.5  # frames, of the smoothing

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from id2face_jax import atomic
 from id2face_jax.anonymize.batch import discovery, state
 from id2face_jax.anonymize.report import schema
 
@@ -177,9 +178,9 @@ def test_result_is_done_only_byte_for_byte_and_newer(tree):
     source, output = tree / "photos" / "a.jpg", tree / "out" / "a.jpg"
     book = state.Ledger(tree / "out" / "report.json")
     assert not book.is_done(source, output)
-    book.add([record("a", "a.jpg", sha256=state.hash_of(b"result"))])
+    book.add([record("a", "a.jpg", sha256=atomic.hash_of(b"result"))])
     assert not book.is_done(source, output)  # recorded, then killed before the move
-    state.write_atomically(output, b"result")
+    atomic.write_atomically(output, b"result")
     assert book.is_done(source, output)
     os.utime(source, ns=(2**62, 2**62))
     assert not book.is_done(source, output)
@@ -228,5 +229,5 @@ def test_failed_write_leaves_nothing(tree, monkeypatch):
 
     monkeypatch.setattr(state.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        state.write_atomically(tree / "out" / "a.jpg", b"x")
+        atomic.write_atomically(tree / "out" / "a.jpg", b"x")
     assert not list((tree / "out").iterdir())

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch import discovery, people, runner, state
 from id2face_jax.anonymize.identity import gallery, keys, references
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.pipeline.face import Face
@@ -189,7 +189,7 @@ def test_same_face_in_two_files_and_two_runs_gets_one_identity(tmp_path):
         jobs = [
             j for n in names for j in discovery.plan([tmp_path / n], tmp_path / "out")
         ]
-        namer = gallery.namer_by_likeness(
+        namer = people.namer_by_similarity(
             anonymizer.tools, jobs, tmp_path / "g", quiet=True
         )
         book = state.Ledger(tmp_path / f"{len(names)}.json")

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from id2face_jax import cli
-from id2face_jax.anonymize.batch import archives, runner, state
+from id2face_jax import atomic, cli
+from id2face_jax.anonymize.batch import archives, runner
 from tests.anonymize import planted
 from tests.anonymize.folders import make
 from tests.anonymize.io.test_images import animated, png_of, stored_turned
@@ -146,7 +146,7 @@ def test_same_name_twice_is_refused_for_both(here):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 def test_output_that_cannot_be_written_refuses_one_file(here, monkeypatch, code):
     write_odd(["alpha.png", "UPPER.JPG"])
-    real = state.write_part
+    real = atomic.write_part
 
     def failing(path, content):
         if path.name == "alpha.png":
