@@ -3,7 +3,7 @@
 An implementation of the ideas of ID2Face (arXiv 2510.24213). See README.md for
 what the paper states, what is chosen here and what is measured here.
 
->>> from id2face_jax import Anonymizer, Settings
+>>> from id2face_jax import Anonymizer, FaceOptions
 """
 
 import importlib
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Anonymizer": "anonymize.pipeline.anonymizer",
     "Result": "anonymize.pipeline.anonymizer",
-    "Settings": "anonymize.pipeline.settings",
+    "FaceOptions": "anonymize.pipeline.options",
     "generate": "generation.generate",
     "load_weights": "generation.exports",
 }

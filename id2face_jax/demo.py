@@ -15,6 +15,8 @@ from jaxtyping import UInt8
 
 from id2face_jax import atomic
 from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 
@@ -53,11 +55,11 @@ def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
         photo = images.Photo(pixels)
         before = out / "before" / f"{name}.png"
         atomic.write_atomically(before, images.encode(photo, pixels, ".png"))
-    book = state.Ledger(out / state.REPORT_NAME)
+    ledger = state.Ledger(out / state.REPORT_NAME)
     jobs = discovery.plan([out / "before"], out / "after")
-    choices = runner.Choices(overwrite=True)
-    records = runner.run(anonymizer, jobs, book, choices, runner.People())
-    book.close()
+    options = FileOptions(overwrite=True)
+    records = runner.run(anonymizer, jobs, ledger, options, People())
+    ledger.close()
     atomic.write_atomically(out / "sheet.png", _sheet(out, records))
     return records
 

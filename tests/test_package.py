@@ -20,17 +20,17 @@ def test_import_loads_nothing_heavy():
 
 
 def test_every_public_name_is_there_and_listed():
-    from id2face_jax.anonymize.pipeline import anonymizer, settings
+    from id2face_jax.anonymize.pipeline import anonymizer, options
     from id2face_jax.generation import exports, generate
 
     assert id2face_jax.Anonymizer is anonymizer.Anonymizer
     assert id2face_jax.Result is anonymizer.Result
-    assert id2face_jax.Settings is settings.Settings
+    assert id2face_jax.FaceOptions is options.FaceOptions
     assert id2face_jax.generate is generate.generate
     assert id2face_jax.load_weights is exports.load_weights
     assert set(id2face_jax.__all__) <= set(dir(id2face_jax))
 
 
 def test_other_names_are_errors():
-    with pytest.raises(AttributeError, match="Anonymiser"):
-        id2face_jax.Anonymiser  # noqa: B018
+    with pytest.raises(AttributeError, match="Anonymous"):
+        id2face_jax.Anonymous  # noqa: B018

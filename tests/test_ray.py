@@ -12,6 +12,8 @@ import pytest
 
 from id2face_jax import atomic
 from id2face_jax.anonymize.batch import cluster, discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from tests.anonymize import planted
 from tests.anonymize.folders import contents, make, save, states
 
@@ -45,7 +47,7 @@ def killer(folder, deadly):
     def make_worker():
         with open(folder / "loads", "a") as file:
             file.write(f"{os.getpid()} {os.environ['NPROC']}\n")
-        return runner.Worker(make(new_face), runner.Choices(), runner.People())
+        return runner.Worker(make(new_face), FileOptions(), People())
 
     return make_worker
 
@@ -53,15 +55,16 @@ def killer(folder, deadly):
 # A process of its own: Ray leaves threads and open files in the one that starts it.
 SCRIPT = """
 import pathlib, sys
-from id2face_jax.anonymize import cluster, files, inputs, ledger
+from id2face_jax.anonymize.batch import cluster, discovery, runner, state
 from tests import test_ray
 deadly = {int(pair.split(":")[0]): int(pair.split(":")[1]) for pair in sys.argv[1:]}
-book = ledger.Ledger("out/report.json")
+ledger = state.Ledger("out/report.json")
 cluster.run(
-    test_ray.killer(pathlib.Path.cwd(), deadly), inputs.plan(["photos"], "out"), book,
-    files.Choices(batch_size=2), address="local", num_workers=2, quiet=True,
+    test_ray.killer(pathlib.Path.cwd(), deadly), discovery.plan(["photos"], "out"),
+    ledger,
+    FileOptions(batch_size=2), address="local", num_workers=2, quiet=True,
 )
-book.close()
+ledger.close()
 """
 
 
@@ -84,12 +87,10 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     photos(tmp_path)
     anonymizer = make()
-    book = state.Ledger("whole/report.json")
+    ledger = state.Ledger("whole/report.json")
     jobs = discovery.plan(["photos"], "whole")
-    runner.run(
-        anonymizer, jobs, book, runner.Choices(batch_size=1), runner.People(), True
-    )
-    book.close()
+    runner.run(anonymizer, jobs, ledger, FileOptions(batch_size=1), People(), True)
+    ledger.close()
     sums = [int(r.crops[0].sum()) for r in anonymizer.tools.generator.requests]
     assert len(set(sums)) == NUM
     # One worker dies once, on the fourth picture; the sixth kills whoever has it.
@@ -112,22 +113,22 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
 def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos(tmp_path)
-    worker = runner.Worker(make(), runner.Choices(), runner.People())
-    book = state.Ledger("out/report.json")
+    worker = runner.Worker(make(), FileOptions(), People())
+    ledger = state.Ledger("out/report.json")
     job, other = discovery.plan(["photos/0.png", "photos/1.png"], "out")
     product, kept = worker([job, other])
     atomic.part_path(job.output).write_bytes(b"of another machine")
-    (record,) = cluster._settle(job, product, book)
+    (record,) = cluster._commit(job, product, ledger)
     assert record["state"] == "refused" and "under the same path" in record["message"]
-    (record,) = cluster._settle(other, kept, book)
-    book.close()
+    (record,) = cluster._commit(other, kept, ledger)
+    ledger.close()
     assert record["state"] == "anonymized" and set(contents()) == {"1.png"}
 
 
 def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
     photos(tmp_path)
     jobs = discovery.plan([tmp_path / "photos"], tmp_path / "out")[:3]
-    worker = runner.Worker(make(), runner.Choices(), runner.People())
+    worker = runner.Worker(make(), FileOptions(), People())
     for _ in range(2):
         cluster._add_mark(jobs[1])
     cluster._add_mark(jobs[0])

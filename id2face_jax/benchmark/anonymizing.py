@@ -17,6 +17,8 @@ import numpy as np
 import skimage.data
 
 from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline import stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
@@ -85,12 +87,10 @@ def _states(records) -> list[str]:
 
 
 def _run(anonymizer, photos, out: pathlib.Path) -> list[dict]:
-    book = state.Ledger(out / state.REPORT_NAME)
+    ledger = state.Ledger(out / state.REPORT_NAME)
     jobs = discovery.plan(photos, out)
-    records = runner.run(
-        anonymizer, jobs, book, runner.Choices(), runner.People(), quiet=True
-    )
-    book.close()
+    records = runner.run(anonymizer, jobs, ledger, FileOptions(), People(), quiet=True)
+    ledger.close()
     return records
 
 

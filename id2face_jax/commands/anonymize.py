@@ -3,7 +3,7 @@
 Every file ends in one of four states: anonymized, fallback (a face that the model could
 not hide is blurred), no_face, or refused (nothing is written). Exit code: 0 every file
 is safe; 1 an error; 2 wrong usage; 3 some file was refused. What was done to each face,
-and how far it is from being recognised, is in report.json.
+and how far it is from being recognized, is in report.json.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import os
 import pathlib
 import time
 
-from id2face_jax.anonymize.pipeline.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.options import STRENGTH
 from id2face_jax.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares inputs, output, and the choices of Settings, Choices and People."""
+    """Declares inputs, output, and FaceOptions, FileOptions and People."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo or folder")
     parser.add_argument(
         "-o", "--out", required=True, help="file for one photo, else a folder"
@@ -82,7 +82,7 @@ def _add_face_arguments(group) -> None:
     group.add_argument(
         "--verifier",
         metavar="ONNX",
-        help="a second recogniser, which must not know a face again either",
+        help="a second recognizer, which must not know a face again either",
     )
 
 
@@ -102,11 +102,11 @@ def _add_people_arguments(group) -> None:
         "--person-from",
         metavar="SOURCE",
         help="with a key, who is who: parent (folder names), filename, or a .csv with "
-        "the columns file and person; default: by likeness",
+        "the columns file and person; default: by similarity",
     )
     group.add_argument(
         "--gallery",
-        help="encrypted file of the people met, by likeness; default: KEY_FILE.gallery",
+        help="encrypted file of people, by similarity; default: KEY_FILE.gallery",
     )
 
 
@@ -191,19 +191,19 @@ def run(args: argparse.Namespace) -> int:
     generator.use_compilation_cache()
     start = time.perf_counter()
     shard = shards.parse(args.shard) if args.shard else None
-    book = state.Ledger(_report_path(args), shard)
-    dataset.check(book, args.overwrite or args.dry_run)
+    ledger = state.Ledger(_report_path(args), shard)
+    dataset.check(ledger, args.overwrite or args.dry_run)
     jobs = dataset.jobs
     if shard:
         jobs = [j for j in jobs if shard.has(os.path.relpath(j.output, dataset.out))]
-    records = _records(args, jobs, book)
+    records = _records(args, jobs, ledger)
     if not args.dry_run and not shard:
-        records += dataset.finish(records, book, args.overwrite)
-    book.close()
+        records += dataset.finish(records, ledger, args.overwrite)
+    ledger.close()
     return console.print_summary(
         records,
-        book.run,
-        book.path,
+        ledger.run,
+        ledger.path,
         time.perf_counter() - start,
         notes=dataset.notes(is_part=shard is not None),
         quiet=args.quiet,
@@ -213,10 +213,10 @@ def run(args: argparse.Namespace) -> int:
 def _check_usage(args: argparse.Namespace) -> None:
     if args.person_from and not args.key_file:
         raise UsageError("--person-from is for keyed identities; give --key-file too")
-    by_likeness = args.key_file and not args.person_from and not args.dry_run
-    if by_likeness and (args.shard or args.ray_address or _is_webdataset(args)):
+    by_similarity = args.key_file and not args.person_from and not args.dry_run
+    if by_similarity and (args.shard or args.ray_address or _is_webdataset(args)):
         raise UsageError(
-            "who is who by likeness needs all photos as files in one process; give "
+            "who is who by similarity needs all photos as files in one process; give "
             "--person-from"
         )
     if args.workers is not None and not args.ray_address:
@@ -248,11 +248,11 @@ def _dataset(args: argparse.Namespace):
     return found
 
 
-def _records(args: argparse.Namespace, jobs, book) -> list[dict]:
+def _records(args: argparse.Namespace, jobs, ledger) -> list[dict]:
     """The records of all jobs, from this process or from a cluster."""
     from id2face_jax.anonymize.batch import runner
 
-    choices = _choices(args)
+    options = _file_options(args)
     if args.ray_address:
         from id2face_jax.anonymize.batch import cluster
 
@@ -260,15 +260,15 @@ def _records(args: argparse.Namespace, jobs, book) -> list[dict]:
         return cluster.run(
             make_worker,
             jobs,
-            book,
-            choices,
+            ledger,
+            options,
             address=args.ray_address,
             num_workers=args.workers,
             quiet=args.quiet,
         )
     anonymizer = _anonymizer(args)
     who = _people(args, anonymizer.tools, jobs)
-    return runner.run(anonymizer, jobs, book, choices, who, quiet=args.quiet)
+    return runner.run(anonymizer, jobs, ledger, options, who, quiet=args.quiet)
 
 
 def make_worker_of(args: argparse.Namespace):
@@ -277,21 +277,22 @@ def make_worker_of(args: argparse.Namespace):
 
     anonymizer = _anonymizer(args)
     who = _people(args, anonymizer.tools, [])
-    return runner.Worker(anonymizer, _choices(args), who, quiet=True)
+    return runner.Worker(anonymizer, _file_options(args), who, quiet=True)
 
 
-def _choices(args: argparse.Namespace):
-    from id2face_jax.anonymize.batch import pictures
-    from id2face_jax.anonymize.video import container, pipeline
+def _file_options(args: argparse.Namespace):
+    from id2face_jax.anonymize.batch.options import FileOptions
+    from id2face_jax.anonymize.video.container import Span
+    from id2face_jax.anonymize.video.options import VideoOptions
 
-    span = container.Span(args.start, args.end)
-    return pictures.Choices(
+    span = Span(args.start, args.end)
+    return FileOptions(
         on_no_face=args.on_no_face,
         metadata=args.metadata,
         overwrite=args.overwrite,
         aligned=args.aligned,
         dry_run=args.dry_run,
-        video=pipeline.Wishes(span, not args.no_audio, args.hold),
+        video=VideoOptions(span, not args.no_audio, args.hold),
         members=tuple(s.lower().lstrip(".") for s in args.allow_members or ()),
     )
 
@@ -299,14 +300,14 @@ def _choices(args: argparse.Namespace):
 def _anonymizer(args: argparse.Namespace):
     from id2face_jax.anonymize.identity import keys
     from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-    from id2face_jax.anonymize.pipeline.settings import Settings
+    from id2face_jax.anonymize.pipeline.options import FaceOptions
 
-    settings = Settings(
+    settings = FaceOptions(
         seed=args.seed,
         strength=args.strength,
         det_threshold=args.det_thresh,
         mask_scale=args.mask_scale,
-        max_attempts=0 if args.dry_run else Settings.max_attempts,
+        max_attempts=0 if args.dry_run else FaceOptions.max_attempts,
         on_failure="blur" if args.dry_run else args.on_failure,
         key=keys.read_key(args.key_file) if args.key_file else None,
     )

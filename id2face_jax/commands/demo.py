@@ -22,11 +22,11 @@ def run(args: argparse.Namespace) -> int:
     from id2face_jax import demo
     from id2face_jax.anonymize.pipeline import generator
     from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-    from id2face_jax.anonymize.pipeline.settings import Settings
+    from id2face_jax.anonymize.pipeline.options import FaceOptions
 
     generator.use_compilation_cache()
     anonymizer = Anonymizer.from_pretrained(
-        args.checkpoint, settings=Settings(seed=args.seed)
+        args.checkpoint, settings=FaceOptions(seed=args.seed)
     )
     out = pathlib.Path(args.out)
     records = demo.run(anonymizer, out)

@@ -10,7 +10,7 @@ were passed through or a recogniser is fed wrongly.
 import argparse
 import pathlib
 
-from id2face_jax.anonymize.pipeline.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.options import STRENGTH
 
 DEFAULT_RECORDS = "runs/records/lfw"
 

@@ -1,6 +1,6 @@
 """Serves a page on this computer: drop a photo, compare, save the anonymized one.
 
-Photos are held in memory and forgotten with their answer; nothing is written to disk,
+Photos are held in memory and discarded after the response; nothing is written to disk,
 and the page asks no other host for anything. It listens on this computer alone unless
 --host says otherwise. Ctrl-C ends it.
 """
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verifier",
         metavar="ONNX",
-        help="a second recogniser, which must not know a face again either",
+        help="a second recognizer, which must not know a face again either",
     )
     parser.add_argument("--steps", type=int, help="of diffusion; default: the model's")
 

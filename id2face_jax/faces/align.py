@@ -1,12 +1,12 @@
 """The aligned square crop: which similarity takes a photo to it, and back.
 
 Owns the crop's geometry. The crop shows 160 units of the 112-unit ArcFace template
-(insightface's `arcface_dst`), centred on its point (56, 64), so chin, hair and some
+(insightface's `arcface_dst`), centered on its point (56, 64), so chin, hair and some
 background are inside:
 
     (1)  template(size) = (TEMPLATE_112 - (56, 64)) * size / 160 + size / 2
 
-Points are (x, y) pixels, whole numbers at pixel centres as in OpenCV; five of them:
+Points are (x, y) pixels, whole numbers at pixel centers as in OpenCV; five of them:
 image-left eye, image-right eye, nose, image-left and image-right mouth corner. Leaves
 finding them to `detect`, and the way back into the photo to `blend`.
 """

@@ -82,7 +82,7 @@ class CenterFaceDetector:
         outputs = self._session.run(None, {"input.1": padded.transpose(2, 0, 1)[None]})
         boxes, scores, points = _decode(*(out[0] for out in outputs), threshold)
         scale = np.float32([width / small[0], height / small[1]])
-        # Boxes count from pixel edges, points from pixel centres.
+        # Boxes count from pixel edges, points from pixel centers.
         return [
             Detection(
                 boxes[i] * np.tile(scale, 2),

@@ -28,7 +28,7 @@ _STRIDE = 8
 # what is to be seen of a held-out face (docs/truncated_faces/table.md).
 _GROWN = 1.3
 _BORDER = 0.012  # share of the long side: places further inside are CenterFace's
-# A filling (the black corners of a turned picture): differs by at most so many grey
+# A filling (the black corners of a turned picture): differs by at most so many gray
 # levels from its corner, and takes so large a share of a place that it cuts.
 _UNIFORM = 8
 _FILLED = 0.01

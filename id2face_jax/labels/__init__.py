@@ -1,1 +1,1 @@
-"""Labelled datasets: which pictures their files name, and what may leave with them."""
+"""Labeled datasets: which pictures their files name, and what may leave with them."""

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures, find_files
 
 _MAPS = ("SegmentationClass", "SegmentationObject")
-# Who took the photo, its number at Flickr, its path on the labeller's machine.
+# Who took the photo, its number at Flickr, its path on the labeler's machine.
 _LINKS = re.compile(rb"\s*<(owner|flickrid|path)\b[^>]*>.*?</\1\s*>", re.DOTALL)
 
 

@@ -22,7 +22,7 @@ from id2face_jax.anonymize.report import schema
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000
 
 _HEADLINES = {
-    "anonymized": "Every face is a new one. No original face is recognised any more.",
+    "anonymized": "Every face is a new one. No original face is recognized any more.",
     "fallback": "Every face is hidden, but not each by a new one: some are blurred.",
     "no_face": "No face was found, so nothing was changed and there is nothing to "
     "save. If there is one, do not publish this photo as it is.",
@@ -103,7 +103,7 @@ def _faces(result: Result, shape: tuple[int, ...]) -> list[dict]:
 
 
 def risk(checks: Sequence[Check]) -> dict:
-    """How far a face is from being recognised, by the recogniser that is closest.
+    """How far a face is from being recognized, by the recognizer that is closest.
 
     `cosine` to the most similar original face, the `threshold` that it must stay below,
     and both in words; the numbers are None if the face cannot be compared.
@@ -116,7 +116,7 @@ def risk(checks: Sequence[Check]) -> dict:
         }
     worst = max(checks, key=lambda check: check.cosine - check.threshold)
     if not worst.passed:
-        words = "high: still recognised"
+        words = "high: still recognized"
     elif worst.cosine < worst.threshold / 2:
         words = "low: far below the limit"
     else:

@@ -1,6 +1,6 @@
 """HTTP for the page: the three files of it, and one answer a photo.
 
-Owns what a stranger on the network could try: sizes, queue, hosts, headers. A photo
+Owns what anyone on the network could try: sizes, queue, hosts, headers. A photo
 comes as the body of a POST, in memory, and its answer goes back as lines of JSON, one a
 second while it waits or is worked on, and at last the answer's; the picture's bytes
 follow that line. Nothing is logged of a request. Leaves photos to `answers`.
@@ -21,7 +21,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.anonymize.pipeline.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.options import STRENGTH
 from id2face_jax.web import answers
 from id2face_jax.web.answers import Answer
 
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "id2face", ""
 
     def log_message(self, *args) -> None:
-        """Logs nothing: who asked for what, and when, is nobody's business."""
+        """Logs nothing: who asked for what, and when, stays private."""
 
     def do_GET(self) -> None:
         if not self._is_ours():

@@ -69,7 +69,7 @@ def write_odd(out: pathlib.Path, touching: np.ndarray) -> None:
         "text.jpg": b"no picture",
         "16-bit.png": _png(_FACE[..., ::-1].astype(np.uint16) * 257),
         "cmyk.jpg": _encoded(face.convert("CMYK"), "JPEG", quality=95),
-        "grey.png": _encoded(face.convert("L"), "PNG"),
+        "gray.png": _encoded(face.convert("L"), "PNG"),
         "alpha.png": _encoded(face.convert("RGBA"), "PNG"),
         "palette.png": _encoded(face.convert("P"), "PNG"),
         "animated.gif": _encoded(

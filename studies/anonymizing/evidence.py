@@ -189,10 +189,10 @@ def figures(work: Work, found: dict[pathlib.Path, dict]) -> dict:
         "unchanged_outputs": sum(one["unchanged"] for one in found.values()),
         "faces": len(faces),
         "untouched_faces": sum(face.is_untouched for face in faces),
-        "recognised_faces": {
+        "recognized_faces": {
             j.name: sum(known(face, j) for face in faces) for j in work.judges
         },
-        "recognised_outputs": {
+        "recognized_outputs": {
             j.name: sum(
                 any(known(face, j) for face in one["seen"]) for one in found.values()
             )

@@ -1,4 +1,4 @@
-"""Independent eyes: a second detector and recognisers that had no part in the work.
+"""Independent eyes: a second detector and recognizers that had no part in the work.
 
 Faces are those that the second detector finds in the *original*. Each is looked at in
 the result where it was, and wherever a face is found now: a face that no detector finds
@@ -23,7 +23,7 @@ from id2face_jax.faces.embed import OnnxRecognizer
 _SCORE = 0.6  # of the second detector, its own default for sure faces
 _MAX_SIDE = 1024
 _FAR = 0.001
-# Mean grey levels by which a face must differ from its source; coding it again gives 1.
+# Mean gray levels by which a face must differ from its source; coding it again gives 1.
 _UNTOUCHED = 3.0
 
 
@@ -59,7 +59,7 @@ def _is_shaped(points: np.ndarray) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """A recogniser, and the cosine that it reaches for 0.1 % of pairs of strangers."""
+    """A recognizer, and the cosine that it reaches for 0.1 % of pairs of strangers."""
 
     name: str
     recognizer: OnnxRecognizer
@@ -90,7 +90,7 @@ class Seen:
     """What became of one face of the original.
 
     Attributes:
-      change: mean difference of the pixels in its box, grey levels.
+      change: mean difference of the pixels in its box, gray levels.
       cosines: by judge, the highest to any face of the original.
     """
 

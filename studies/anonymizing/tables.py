@@ -21,7 +21,7 @@ def page(content: Mapping) -> str:
         "[evidence.py](../../studies/anonymizing/evidence.py), which says how; numbers "
         f"in [evidence.json](evidence.json). {content['cores']} cores, load "
         f"{content['load_before']:.1f} before. A face counts as known again where an "
-        f"independent recogniser reaches its threshold at FAR 0.1 % ({judges}).",
+        f"independent recognizer reaches its threshold at FAR 0.1 % ({judges}).",
         "## Side by side",
         _side_by_side(content),
         f"Files of id2face by state: {_counts(many['states'])}. Faces: "
@@ -71,11 +71,11 @@ def _side_by_side(content: Mapping) -> str:
         rows += [
             (
                 f"faces known again by {name}",
-                *(x["recognised_faces"][name] for x in both),
+                *(x["recognized_faces"][name] for x in both),
             ),
             (
                 f"results with such a face, {name}",
-                *(x["recognised_outputs"][name] for x in both),
+                *(x["recognized_outputs"][name] for x in both),
             ),
         ]
     rows.append(("seconds", both[0]["seconds"], f"{both[1]['seconds']} (photos)"))
@@ -118,7 +118,7 @@ def _video(clip: Mapping) -> str:
         ("of these untouched", clip["untouched_faces"]),
         *(
             (f"known again by {name}", count)
-            for name, count in clip["recognised_faces"].items()
+            for name, count in clip["recognized_faces"].items()
         ),
         ("blurred frames", clip["blurred_frames"]),
         *((f"flicker: {name}", value) for name, value in flicker.items()),

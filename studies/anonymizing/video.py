@@ -42,7 +42,7 @@ def make(work) -> dict:
         "faces": len(faces),
         "frames_without_sure_face": sum(not frame for frame in seen),
         "untouched_faces": sum(face.is_untouched for face in faces),
-        "recognised_faces": {
+        "recognized_faces": {
             j.name: sum(face.cosines[j.name] >= j.threshold for face in faces)
             for j in work.judges
         },

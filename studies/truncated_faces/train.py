@@ -47,7 +47,7 @@ WIDTHS, DEPTH = (24, 48, 96), 6  # three halvings; then residual convolutions
 class CutNet(nn.Module):
     """Photos (n, h, w, 3) in [-1, 1] -> (n, h / 8, w / 8, 5): logit, log distances.
 
-    Distances are from the cell's centre to the box's left, top, right and bottom, in
+    Distances are from the cell's center to the box's left, top, right and bottom, in
     cells. (Ours; the head is that of FCOS, Tian et al. 2019, arXiv 1904.01355.)
     """
 

@@ -195,7 +195,7 @@ def _at_border(box: np.ndarray, rng) -> tuple[float, np.ndarray]:
 
 
 def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """The window, in other colours, and the boxes where they are in it."""
+    """The window, in other colors, and the boxes where they are in it."""
     scale = SIZE / side
     matrix = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]])
     moved = boxes.copy()
@@ -210,7 +210,7 @@ def _cut(picture, boxes, side, corner, way: int, rng) -> tuple[np.ndarray, np.nd
         picture, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
     )
     window = _colored(window, rng)
-    if way == 2:  # the border leans, and what is beyond it is even: black, white, grey
+    if way == 2:  # the border leans, and what is beyond it is even: black, white, gray
         level = rng.choice([0.0, 255.0, rng.uniform(0, 255)], p=[0.7, 0.15, 0.15])
         window = cv2.warpAffine(window, turn, (SIZE, SIZE), borderValue=(level,) * 3)
         seen, shares = _left(moved)
@@ -231,13 +231,13 @@ def _left(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _colored(window: np.ndarray, rng) -> np.ndarray:
-    """Other light, colours and sharpness, noise; sometimes grey."""
+    """Other light, colors and sharpness, noise; sometimes gray."""
     values = window.astype(np.float32)
     if rng.random() < 0.15:
         values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
     if rng.random() < 0.3:
         values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.4, 1.2))
-    # Skin is no colour of its own: an orange suit must not be a face.
+    # Skin is no color of its own: an orange suit must not be a face.
     values = values @ (np.eye(3) + rng.normal(0, 0.1, (3, 3)))
     if rng.random() < 0.1:
         values = values[..., rng.permutation(3)]

@@ -5,8 +5,10 @@ import pathlib
 import PIL.Image
 
 from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.anonymize.pipeline.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from tests.anonymize import planted
 
 
@@ -15,7 +17,7 @@ def make(function=planted.other_face, **settings):
         planted.PlantedGenerator(function),
         [planted.PlantedRecognizer()],
         planted.PlantedDetector(),
-        Settings(**settings),
+        FaceOptions(**settings),
     )
 
 
@@ -24,19 +26,19 @@ def save(path, pixels, **options):
     PIL.Image.fromarray(pixels).save(path, **options)
 
 
-def run(anonymizer=None, out="out", people=None, **choices):
+def run(anonymizer=None, out="out", people=None, **options):
     """Runs over photos/ and closes the report; returns records by input."""
-    book = state.Ledger(pathlib.Path(out) / state.REPORT_NAME)
+    ledger = state.Ledger(pathlib.Path(out) / state.REPORT_NAME)
     jobs = discovery.plan(["photos"], out)
     records = runner.run(
         anonymizer or make(),
         jobs,
-        book,
-        runner.Choices(**choices),
-        people or runner.People(),
+        ledger,
+        FileOptions(**options),
+        people or People(),
         quiet=True,
     )
-    book.close()
+    ledger.close()
     return {record["input"].removeprefix("photos/"): record for record in records}
 
 

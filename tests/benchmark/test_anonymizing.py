@@ -10,7 +10,7 @@ from id2face_jax.anonymize.batch import runner
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline import pipeline, stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.anonymize.pipeline.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.anonymize.pipeline.stages import STAGES
 from id2face_jax.benchmark import anonymizing, bars, startup, timing
 from tests.anonymize import planted
@@ -50,7 +50,7 @@ def anonymizer() -> Anonymizer:
         planted.PlantedGenerator(planted.other_face),
         [planted.PlantedRecognizer()],
         planted.PlantedDetector(),
-        Settings(),
+        FaceOptions(),
     )
 
 
@@ -78,8 +78,8 @@ def test_a_slow_stage_has_the_whole_share(photos, monkeypatch, stage):
 
 
 def test_what_no_stage_owns_is_other(photos, monkeypatch):
-    slow = Clock(monkeypatch).slow(runner.settle)
-    monkeypatch.setattr(runner, "settle", slow)
+    slow = Clock(monkeypatch).slow(runner.commit)
+    monkeypatch.setattr(runner, "commit", slow)
     found = anonymizing.measure_stages(anonymizer(), photos)
     assert found["shares"]["other"] == 1.0 and found["seconds"] == 3.0
 

@@ -80,12 +80,12 @@ def test_boxes_grow_with_the_picture(detector):
 
 @pytest.mark.parametrize("name", ["coins", "page", "brick", "gravel", "grass", "moon"])
 def test_pictures_of_things_have_few_places(detector, name):
-    grey = getattr(skimage.data, name)()
-    assert len(detector(np.repeat(grey[..., None], 3, axis=-1))) <= 1
+    gray = getattr(skimage.data, name)()
+    assert len(detector(np.repeat(gray[..., None], 3, axis=-1))) <= 1
 
 
 def test_whole_portrait_has_no_further_place(detector, face):
-    """The suit of the portrait is skin-coloured, and leaves the picture."""
+    """The suit of the portrait is skin-colored, and leaves the picture."""
     for place in detector(PHOTO):
         middle = (place.box[:2] + place.box[2:]) / 2
         assert np.all((face[:2] < middle) & (middle < face[2:]))

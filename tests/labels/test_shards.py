@@ -87,14 +87,14 @@ def test_likeness_needs_all_photos_in_one_process(coco, capsys, extra):
 def test_command_sends_a_cluster_all_that_a_worker_needs(coco, monkeypatch):
     calls = []
 
-    def run(make_worker, jobs, book, choices, **options):
-        calls.append(options)
+    def run(make_worker, jobs, ledger, options, **others):
+        calls.append(others)
         worker = pickle.loads(pickle.dumps(make_worker))()
-        book.add_run(worker.run_id, worker.made_with)
-        todo, records = runner.begin(jobs, book, choices)
+        ledger.add_run(worker.run_id, worker.made_with)
+        todo, records = runner.begin(jobs, ledger, options)
         for group in runner.groups(reversed(todo), 3):
             for job, product in zip(group, worker(group), strict=True):
-                records += runner.settle(job, product, book)
+                records += runner.commit(job, product, ledger)
         return records
 
     assert coco.run("--seed", "5", out="whole") == 3

@@ -15,7 +15,9 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 
 from id2face_jax.anonymize.batch import pictures
-from id2face_jax.anonymize.batch.pictures import Choices, Item, People
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.batch.pictures import Item
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.labels import webdataset
@@ -28,7 +30,7 @@ def anonymize(
     anonymizer: Anonymizer,
     source: pathlib.Path,
     part: pathlib.Path,
-    choices: Choices,
+    options: FileOptions,
     people: People,
 ) -> tuple[list[dict], list[str], int]:
     """Writes the archive `source` anew to `part`.
@@ -41,8 +43,8 @@ def anonymize(
     records, dropped, num_written = [], [], 0
     with open(part, "wb") as file, tarfile.open(fileobj=file, mode="w") as result:
         samples = webdataset.samples(source, images.FORMATS)
-        for group in _groups(samples, choices.batch_size):
-            for sample, found in _done(anonymizer, source, group, choices, people):
+        for group in _groups(samples, options.batch_size):
+            for sample, found in _done(anonymizer, source, group, options, people):
                 records += found
                 if sample.members:
                     num_written += 1
@@ -69,10 +71,10 @@ def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
 
 
 def _done(
-    anonymizer, source, group: Sequence[Sample], choices, people
+    anonymizer, source, group: Sequence[Sample], options, people
 ) -> Iterator[tuple[Sample, list[dict]]]:
     """The samples as they are to be written, empty if not at all, with records."""
-    problems = [webdataset.problem(sample, choices.members) for sample in group]
+    problems = [webdataset.problem(sample, options.members) for sample in group]
     good = [s for s, problem in zip(group, problems, strict=True) if problem is None]
     items = [
         Item(
@@ -85,13 +87,13 @@ def _done(
         for sample in good
         for member in sample.pictures
     ]
-    results = pictures.results(anonymizer, items, choices, people)
+    results = pictures.results(anonymizer, items, options, people)
     for sample, problem in zip(group, problems, strict=True):
         if problem is not None:
             yield Sample(sample.key, []), _refused_records(sample, problem)
             continue
         found = list(itertools.islice(results, len(sample.pictures)))
-        yield _rewritten(sample, found, choices), _records(sample, found)
+        yield _rewritten(sample, found, options), _records(sample, found)
 
 
 def _refused_records(sample: Sample, problem: ValueError) -> list[dict]:
@@ -112,8 +114,8 @@ def _records(sample: Sample, found: Sequence[tuple[dict, bytes | None]]) -> list
     return records
 
 
-def _rewritten(sample: Sample, found, choices: Choices) -> Sample:
+def _rewritten(sample: Sample, found, options: FileOptions) -> Sample:
     contents = [content for _, content in found]
     if None in contents:
         return Sample(sample.key, [])
-    return webdataset.rewritten(sample, contents, choices.metadata == "all")
+    return webdataset.rewritten(sample, contents, options.metadata == "all")

@@ -1,4 +1,4 @@
-"""A run on a Ray cluster: workers make the results, this process settles them.
+"""A run on a Ray cluster: workers make the results, this process commits them.
 
 Ray Data hands groups of files to a pool of actors, each of which has loaded the models
 once, and does a group again if its actor died. That is safe, since a worker writes part
@@ -19,7 +19,7 @@ import tqdm
 
 from id2face_jax.anonymize.batch import runner
 from id2face_jax.anonymize.batch.discovery import Job
-from id2face_jax.anonymize.batch.pictures import Choices
+from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.runner import Product, Worker
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.atomic import discard, hash_of_file, part_path
@@ -30,8 +30,8 @@ _MAX_DEATHS = 2
 def run(
     make_worker: Callable[[], Worker],
     jobs: Sequence[Job],
-    book: Ledger,
-    choices: Choices,
+    ledger: Ledger,
+    options: FileOptions,
     *,
     address: str,
     num_workers: int | None = None,
@@ -45,11 +45,11 @@ def run(
       num_workers: actors; None is one for each GPU, or for each CPU without any.
       quiet: no progress bar on stderr.
 
-    Raises ValueError if Ray is missing or the cluster fails; what was settled by then
+    Raises ValueError if Ray is missing or the cluster fails; what was committed by then
     stays, and a further run goes on from there.
     """
     ray = _ray()
-    todo, records = runner.begin(jobs, book, choices)
+    todo, records = runner.begin(jobs, ledger, options)
     for job in todo:
         discard(_mark(job))
     open_jobs = dict(enumerate(todo))
@@ -61,12 +61,12 @@ def run(
         with tqdm.tqdm(
             total=len(jobs), initial=done, unit="file", disable=quiet
         ) as bar:
-            for answer in _answers(ray, make_worker, todo, choices, num_workers):
-                book.add_run(answer["run"], answer["made_with"])
+            for answer in _answers(ray, make_worker, todo, options, num_workers):
+                ledger.add_run(answer["run"], answer["made_with"])
                 for index, product in answer["products"]:
                     job = open_jobs.pop(index, None)
                     if job is not None:
-                        records += _settle(job, product, book)
+                        records += _commit(job, product, ledger)
                         bar.update()
     except (ray.exceptions.RayError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
@@ -76,7 +76,7 @@ def run(
             ray.shutdown()
     for job in open_jobs.values():
         lost = ValueError("no worker of the cluster answered for it")
-        records += _settle(job, runner.refusal(job, lost), book)
+        records += _commit(job, runner.refusal(job, lost), ledger)
     return records
 
 
@@ -106,7 +106,7 @@ def _connect(ray, address: str) -> None:
 
 
 def _answers(
-    ray, make_worker, todo: Sequence[Job], choices: Choices, num_workers: int | None
+    ray, make_worker, todo: Sequence[Job], options: FileOptions, num_workers: int | None
 ) -> Iterator[dict]:
     """What the actors answer: run, made_with, and products by the job's number."""
     if not todo:
@@ -114,7 +114,7 @@ def _answers(
     resources, num_workers = _resources(ray, num_workers)
     numbers = {job: number for number, job in enumerate(todo)}
     # Small groups towards the end of the work would be best; these are simple.
-    size = max(1, min(choices.batch_size, len(todo) // (4 * num_workers)))
+    size = max(1, min(options.batch_size, len(todo) // (4 * num_workers)))
     tasks = [
         {"task": pickle.dumps([(numbers[job], job) for job in group])}
         for group in runner.groups(todo, size)
@@ -218,7 +218,7 @@ def _add_mark(job: Job) -> None:
         file.write(b"x")
 
 
-def _settle(job: Job, product: Product, book: Ledger) -> list[dict]:
+def _commit(job: Job, product: Product, ledger: Ledger) -> list[dict]:
     part = part_path(job.output)
     if product.sha256 is not None:
         is_whole = part.is_file() and hash_of_file(part) == product.sha256
@@ -228,6 +228,6 @@ def _settle(job: Job, product: Product, book: Ledger) -> list[dict]:
                 "output folder under the same path"
             )
             product = runner.refusal(job, error, product.records[0]["run"])
-    records = runner.settle(job, product, book)
+    records = runner.commit(job, product, ledger)
     discard(_mark(job))
     return records

@@ -32,7 +32,7 @@ class Dataset:
     Attributes:
       kind: one of FORMATS, but not "auto".
       jobs: pictures, videos and archives.
-      root: the input folder, of labelled datasets.
+      root: the input folder, of labeled datasets.
       out: the output.
       files: of labels.
       left_out: files that are neither; they are not copied.
@@ -45,10 +45,10 @@ class Dataset:
     files: list[LabelFile] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
 
-    def check(self, book: Ledger, overwrite: bool) -> None:
+    def check(self, ledger: Ledger, overwrite: bool) -> None:
         """Raises ValueError if the labels could not be written at the end."""
         if not overwrite:
-            _check_replaceable(self.out, self.files, book)
+            _check_replaceable(self.out, self.files, ledger)
 
     def notes(self, is_part: bool) -> list[str]:
         """What a summary says of the labels; is_part: of a run by --shard."""
@@ -66,7 +66,7 @@ class Dataset:
         return said
 
     def finish(
-        self, records: Sequence[dict], book: Ledger, overwrite: bool
+        self, records: Sequence[dict], ledger: Ledger, overwrite: bool
     ) -> list[dict]:
         """Writes what follows from the records; returns those of refused label files.
 
@@ -82,10 +82,10 @@ class Dataset:
         written = {r["output"] for r in records if r["output_sha256"]}
 
         def is_written(picture: PurePath) -> bool:
-            return book.relative(self.out / picture) in written
+            return ledger.relative(self.out / picture) in written
 
         return _write_labels(
-            self.root, self.out, self.files, is_written, book, overwrite
+            self.root, self.out, self.files, is_written, ledger, overwrite
         )
 
 
@@ -94,42 +94,42 @@ def _write_labels(
     out: pathlib.Path,
     files: Sequence[LabelFile],
     is_written: IsWritten,
-    book: Ledger,
+    ledger: Ledger,
     overwrite: bool,
 ) -> list[dict]:
     """Writes the label files of a dataset; returns the records of those refused."""
     refused = []
     for file in files:
         source, output = root / file.path, out / file.path
-        key = book.relative(output)
+        key = ledger.relative(output)
         try:
-            book.check_replaceable(output, overwrite)
+            ledger.check_replaceable(output, overwrite)
             content, dropped = file.rewrite(source.read_bytes(), is_written)
             if content is not None:
                 checks.check(source.name, content)
         except (ValueError, OSError) as error:
             record = pictures.blank_record() | pictures.refused(error)
             record |= {"input": str(source), "output": key, "run": ""}
-            book.remove(output)
-            book.add([record])
+            ledger.remove(output)
+            ledger.add([record])
             refused.append(record)
             continue
         sidecar = {"input": str(source), "output": key, "dropped": dropped}
         if content is None:
-            book.remove(output)
+            ledger.remove(output)
         digest = None if content is None else hash_of(content)
-        book.add([], sidecar | {"output_sha256": digest})
+        ledger.add([], sidecar | {"output_sha256": digest})
         if content is not None:
             write_atomically(output, content)
     return refused
 
 
 def _check_replaceable(
-    out: pathlib.Path, files: Sequence[LabelFile], book: Ledger
+    out: pathlib.Path, files: Sequence[LabelFile], ledger: Ledger
 ) -> None:
     """Raises ValueError if a label file could not be written at the end of a run."""
     for file in files:
-        book.check_replaceable(out / file.path, overwrite=False)
+        ledger.check_replaceable(out / file.path, overwrite=False)
 
 
 def open_dataset(
@@ -138,10 +138,10 @@ def open_dataset(
     """The dataset that the inputs are.
 
     Args:
-      names: files, folders and patterns; a labelled dataset is one folder, or one
+      names: files, folders and patterns; a labeled dataset is one folder, or one
         table.
       out: where results go.
-      kind: one of FORMATS; "auto" recognises it, and "folder" has no labels.
+      kind: one of FORMATS; "auto" recognizes it, and "folder" has no labels.
       keep_links: to the originals, in labels.
 
     Raises:

@@ -3,7 +3,7 @@
 Owns the meaning of INPUT and --out: files, patterns and folders in; one file, or a tree
 that mirrors the folders, out. What is itself a result of this program is left out, two
 inputs are never written to one file, and what cannot be used becomes a job with an
-error, so that it is counted. Leaves reading and writing to `files`.
+error, so that it is counted. Leaves reading and writing to `runner`.
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
 Owns what happens to each picture: it is read, anonymized with others, checked, and
 encoded, or refused with a reason, and the next one goes on. Memory is bounded by one
-batch. Writes nothing: `files` does, and `archives`.
+batch. Writes nothing: `runner` does, and `archives`.
 """
 
 import dataclasses
@@ -16,17 +16,16 @@ import cv2
 import numpy as np
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.people import People
-from id2face_jax.anonymize.io import images, metadata
+from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.io.images import Photo
 from id2face_jax.anonymize.pipeline import stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
 from id2face_jax.anonymize.pipeline.parallel import over_cores
 from id2face_jax.anonymize.report import preview
-from id2face_jax.anonymize.video.pipeline import Wishes
 from id2face_jax.atomic import hash_of
 
-ON_NO_FACE = ("copy", "refuse", "skip")
 # What a file can make the libraries below raise; anything else is our own fault.
 ERRORS = (
     *(ValueError, OSError, MemoryError, RuntimeError, cv2.error),
@@ -34,42 +33,6 @@ ERRORS = (
 )
 # A batch ends at this many pixels, however few pictures that is: 300 MB in work.
 _MAX_BATCH_PIXELS = 40_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """What a user chooses about files.
-
-    Attributes:
-      on_no_face: "copy" writes a picture without faces, re-encoded; "refuse" counts it
-        as refused; "skip" writes nothing.
-      metadata: see the module `metadata`; of labels, whether links to the originals
-        stay.
-      overwrite: redo results that are there.
-      aligned: pictures are aligned crops.
-      dry_run: draw the faces found, each blurred, instead of anonymizing.
-      batch_size: pictures in work at once.
-      video: what is chosen about videos.
-      members: suffixes of an archive's members that pass, though they are no text.
-    """
-
-    on_no_face: str = "refuse"
-    metadata: str = "strip"
-    overwrite: bool = False
-    aligned: bool = False
-    dry_run: bool = False
-    batch_size: int = 16
-    video: Wishes = Wishes()
-    members: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        metadata.check_policy(self.metadata)
-        if self.on_no_face not in ON_NO_FACE:
-            raise ValueError(
-                f"on_no_face is {self.on_no_face!r}; use one of {', '.join(ON_NO_FACE)}"
-            )
-        if self.batch_size < 1:
-            raise ValueError(f"batch size is {self.batch_size}; use 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,14 +71,14 @@ def refused(error: Exception) -> dict:
 
 
 def results(
-    anonymizer: Anonymizer, items: Iterable[Item], choices: Choices, people: People
+    anonymizer: Anonymizer, items: Iterable[Item], options: FileOptions, people: People
 ) -> Iterator[tuple[dict, bytes | None]]:
     """For each item, in order, its record and the encoded result, if it has one."""
-    for batch in _batches(items, choices.batch_size):
+    for batch in _batches(items, options.batch_size):
         start = time.perf_counter()
-        found = _anonymized(anonymizer, batch, choices, people)
+        found = _anonymized(anonymizer, batch, options, people)
         seconds = (time.perf_counter() - start) / len(batch)
-        finish = functools.partial(_record, anonymizer, choices, round(seconds, 3))
+        finish = functools.partial(_record, anonymizer, options, round(seconds, 3))
         with stages.stage("encode"):
             done = over_cores(finish, zip(batch, found, strict=True))
         yield from done
@@ -152,7 +115,7 @@ def _check_size(item: Item, photo: Photo) -> None:
         )
 
 
-def _anonymized(anonymizer, batch, choices, people) -> list[Result | Exception]:
+def _anonymized(anonymizer, batch, options, people) -> list[Result | Exception]:
     """A result for each picture that was read; what it raised for each other."""
     found: list[Result | Exception] = [photo for _, photo in batch]
     good = [i for i, photo in enumerate(found) if isinstance(photo, Photo)]
@@ -160,7 +123,7 @@ def _anonymized(anonymizer, batch, choices, people) -> list[Result | Exception]:
     def anonymize(rows: Sequence[int]) -> list[Result]:
         return anonymizer.anonymize_all(
             [batch[i][1].pixels for i in rows],
-            aligned=choices.aligned,
+            aligned=options.aligned,
             namers=[people.namer(batch[i][0].source) for i in rows],
             choosers=[people.chooser] * len(rows),
         )
@@ -180,52 +143,52 @@ def _anonymized(anonymizer, batch, choices, people) -> list[Result | Exception]:
     return found
 
 
-def _record(anonymizer, choices, seconds, work) -> tuple[dict, bytes | None]:
+def _record(anonymizer, options, seconds, work) -> tuple[dict, bytes | None]:
     """Record and encoded result of one picture; work: ((item, photo), result)."""
     (item, photo), result = work
     record, content = blank_record() | {"seconds": seconds}, None
     try:
         if isinstance(result, Exception):
             raise result
-        content = _finish(anonymizer, item, photo, result, record, choices)
+        content = _finish(anonymizer, item, photo, result, record, options)
     except ERRORS as error:
         record |= refused(error)
     return record, content
 
 
-def _finish(anonymizer, item, photo, result, record, choices) -> bytes | None:
+def _finish(anonymizer, item, photo, result, record, options) -> bytes | None:
     """The encoded result, if there is to be one; raises ValueError if it is refused."""
     record |= result.report
     faces = result.faces
     if result.state == "refused":
         num = sum(face.state == "refused" for face in faces)
         raise ValueError(f"{num} of {len(faces)} faces could not be hidden")
-    if is_without_result(record, choices):
+    if is_without_result(record, options):
         return None
     if result.covered:
         num = len(result.covered)
         record["message"] = f"blurred {num} more that may be faces"
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
-    pixels = preview.draw(result) if choices.dry_run else result.image
-    content = images.encode(photo, pixels, item.suffix, choices.metadata)
+    pixels = preview.draw(result) if options.dry_run else result.image
+    content = images.encode(photo, pixels, item.suffix, options.metadata)
     record["output_sha256"] = hash_of(content)
     return content
 
 
-def is_without_result(record: dict, choices: Choices) -> bool:
+def is_without_result(record: dict, options: FileOptions) -> bool:
     """Whether there is nothing to write; raises ValueError if that is a refusal."""
     if record["state"] != "no_face":
         return False
     num = len(record["faces"])
     kept = f"all faces, {num}, are to be kept"
     record["message"] = kept if num else "no face was found"
-    if choices.on_no_face == "refuse":
+    if options.on_no_face == "refuse":
         raise ValueError(f"{record['message']}; --on-no-face copy or skip allows it")
-    return choices.on_no_face == "skip"
+    return options.on_no_face == "skip"
 
 
 def _shows_face(anonymizer: Anonymizer, alpha: np.ndarray) -> bool:
     tools = anonymizer.tools
-    grey = np.repeat(alpha[..., None], 3, axis=-1)
-    return bool(tools.detector(grey, tools.settings.det_threshold))
+    gray = np.repeat(alpha[..., None], 3, axis=-1)
+    return bool(tools.detector(gray, tools.settings.det_threshold))

@@ -1,10 +1,10 @@
 """A run over files: each is worked on, recorded, and put in place, or refused.
 
-A `Worker` turns jobs into part files and products; `settle` records a product and moves
+A `Worker` turns jobs into part files and products; `commit` records a product and moves
 its part into place. So results may be made by any number of workers, also on other
 machines and more than once, and still each is written once and whole. Owns both, and
-the run in one process. Leaves which files there are to `inputs`, the record to
-`ledger`, pictures to `pictures`, and faces to `anonymizer`.
+the run in one process. Leaves which files there are to `discovery`, the record to
+`state`, pictures to `pictures`, and faces to `anonymizer`.
 """
 
 import dataclasses
@@ -18,7 +18,9 @@ import tqdm
 
 from id2face_jax.anonymize.batch import archives, pictures
 from id2face_jax.anonymize.batch.discovery import Job
-from id2face_jax.anonymize.batch.pictures import Choices, Item, People
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.batch.pictures import Item
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.report import schema
@@ -54,14 +56,14 @@ class Worker:
     def __init__(
         self,
         anonymizer: Anonymizer,
-        choices: Choices,
+        options: FileOptions,
         people: People,
         quiet: bool = False,
     ):
         """quiet: no progress bars of videos on stderr."""
         self._quiet = quiet
-        self._anonymizer, self._choices, self._people = anonymizer, choices, people
-        settings = dataclasses.asdict(choices) | {"people": people.rule}
+        self._anonymizer, self._choices, self._people = anonymizer, options, people
+        settings = dataclasses.asdict(options) | {"people": people.rule}
         del settings["overwrite"]  # it changes no result
         self.made_with = schema.run_record(anonymizer.tools, **settings)
         content = json.dumps(self.made_with, sort_keys=True)
@@ -168,7 +170,7 @@ def groups(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 
 
 def begin(
-    jobs: Sequence[Job], book: Ledger, choices: Choices
+    jobs: Sequence[Job], ledger: Ledger, options: FileOptions
 ) -> tuple[list[Job], list[dict]]:
     """The jobs that are left to do, and the records of those that are not.
 
@@ -177,31 +179,31 @@ def begin(
     todo, records = [], []
     for job in jobs:
         try:
-            if _is_done(job, book, choices):
-                records += book.records_of(job.output)
+            if _is_done(job, ledger, options):
+                records += ledger.records_of(job.output)
                 continue
-            _check(job, book, choices)
+            _check(job, ledger, options)
         except (ValueError, OSError) as error:
-            records += settle(job, refusal(job, error), book)
+            records += commit(job, refusal(job, error), ledger)
         else:
             todo.append(job)
     return todo, records
 
 
-def _is_done(job: Job, book: Ledger, choices: Choices) -> bool:
-    if choices.overwrite or job.error or not job.source.is_file():
+def _is_done(job: Job, ledger: Ledger, options: FileOptions) -> bool:
+    if options.overwrite or job.error or not job.source.is_file():
         return False
-    return book.is_done(job.source, job.output)
+    return ledger.is_done(job.source, job.output)
 
 
-def _check(job: Job, book: Ledger, choices: Choices) -> None:
+def _check(job: Job, ledger: Ledger, options: FileOptions) -> None:
     """Raises ValueError if the job cannot be begun."""
     if job.error:
         raise ValueError(f"{job.source.name} {job.error}")
     if job.source.exists() and not job.source.is_file():
         # To open a pipe is to wait for ever; a device has no end.
         raise ValueError(f"{job.source.name} is a pipe or a device, no file")
-    book.check_replaceable(job.output, choices.overwrite)
+    ledger.check_replaceable(job.output, options.overwrite)
 
 
 def refusal(job: Job, error: Exception, run_id: str = "") -> Product:
@@ -212,9 +214,9 @@ def refusal(job: Job, error: Exception, run_id: str = "") -> Product:
     return Product([record], dropped=dropped)
 
 
-def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
+def commit(job: Job, product: Product, ledger: Ledger) -> list[dict]:
     """Records a product and puts its result in place; returns the records."""
-    output = None if job.error else book.relative(job.output)
+    output = None if job.error else ledger.relative(job.output)
     records = [_placed(record, output) for record in product.records]
     archive = None
     if product.dropped is not None:
@@ -222,15 +224,15 @@ def settle(job: Job, product: Product, book: Ledger) -> list[dict]:
         archive |= {"output_sha256": product.sha256, "dropped": product.dropped}
     if product.sha256 is None:
         if not job.error:
-            book.remove(job.output)
+            ledger.remove(job.output)
             discard(part_path(job.output))
-        book.add(records, archive)
+        ledger.add(records, archive)
         return records
-    book.add(records, archive)
+    ledger.add(records, archive)
     try:
         os.replace(part_path(job.output), job.output)
     except OSError as error:
-        return settle(job, refusal(job, error, records[0]["run"]), book)
+        return commit(job, refusal(job, error, records[0]["run"]), ledger)
     return records
 
 
@@ -243,8 +245,8 @@ def _placed(record: dict, output: str | None) -> dict:
 def run(
     anonymizer: Anonymizer,
     jobs: Sequence[Job],
-    book: Ledger,
-    choices: Choices,
+    ledger: Ledger,
+    options: FileOptions,
     people: People,
     quiet: bool = False,
 ) -> list[dict]:
@@ -252,13 +254,13 @@ def run(
 
     quiet: no progress bar on stderr.
     """
-    worker = Worker(anonymizer, choices, people, quiet)
-    book.add_run(worker.run_id, worker.made_with)
-    todo, records = begin(jobs, book, choices)
+    worker = Worker(anonymizer, options, people, quiet)
+    ledger.add_run(worker.run_id, worker.made_with)
+    todo, records = begin(jobs, ledger, options)
     done = len(jobs) - len(todo)
     with tqdm.tqdm(total=len(jobs), initial=done, unit="file", disable=quiet) as bar:
-        for group in groups(todo, choices.batch_size):
+        for group in groups(todo, options.batch_size):
             for job, product in zip(group, worker(group), strict=True):
-                records += settle(job, product, book)
+                records += commit(job, product, ledger)
                 bar.update()
     return records

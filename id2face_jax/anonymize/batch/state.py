@@ -4,7 +4,7 @@ A run appends one line a file to a journal *before* it moves the file into place
 end the journal becomes report.json. So whatever stands in the output folder after a
 `kill -9` is either recorded, byte for byte (by its hash), or is not ours. Owns both
 files, and the rule when a result counts as done. Leaves the content of a record to
-`report` and `files`.
+`report.schema` and `runner`.
 """
 
 import contextlib

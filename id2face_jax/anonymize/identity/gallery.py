@@ -1,4 +1,4 @@
-"""Who is who by likeness: the people of a run, and of all runs with the same key.
+"""Who is who by similarity: the people of a run, and of all runs with the same key.
 
 Owns the gallery: embeddings of the people met so far, and which faces were theirs. It
 is biometric data, so it is only ever written encrypted under the key. A face keeps the
@@ -92,7 +92,7 @@ def groups(
 def read(path: str | os.PathLike, key: bytes, recognizer: str) -> Gallery:
     """The gallery in a file; a new one if there is none.
 
-    Raises ValueError if it belongs to another key or recogniser.
+    Raises ValueError if it belongs to another key or recognizer.
     """
     gallery, path = Gallery(recognizer), pathlib.Path(path)
     if not path.exists():
@@ -104,7 +104,7 @@ def read(path: str | os.PathLike, key: bytes, recognizer: str) -> Gallery:
         if str(arrays["recognizer"]) != recognizer:
             raise ValueError(
                 f"{path} holds embeddings of {arrays['recognizer']}, not of "
-                f"{recognizer}; use that recogniser, or another gallery"
+                f"{recognizer}; use that recognizer, or another gallery"
             )
         people = map(str, arrays["people"])
         gallery.people = dict(zip(people, arrays["embeddings"], strict=True))

@@ -9,7 +9,7 @@ where more than 32 bytes are needed:
 numpy does not promise that its generators give the same numbers in later versions, and
 a pseudonym must outlive them; (1) and (2) are fixed for ever. A person's face under a
 key (`keyed_latent`) cannot be told from a random one without the key. Leaves who a
-face belongs to, to `persons`.
+face belongs to, to `gallery` and `references`.
 """
 
 import hashlib
@@ -19,10 +19,14 @@ import pathlib
 import stat
 
 import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jaxtyping import Float
 
 KEY_BYTES = 32
 _HEADER = "id2face key 1 "
+# What a sealed file begins with, and the nonce after it.
+_SEALED, _NONCE_BYTES = b"id2face sealed 2\n", 12
 
 
 def create_key(path: str | os.PathLike) -> None:
@@ -123,33 +127,35 @@ def keyed_latent(
     return normals(key, _message("person", person, choice), dim)
 
 
-def _parts(key: bytes) -> tuple[bytes, bytes]:
-    return stream(key, b"seal: encryption", 32), stream(key, b"seal: tag", 32)
-
-
 def seal(key: bytes, content: bytes) -> bytes:
-    """The content encrypted under the key, so that any change is noticed.
+    """The content encrypted under the key (AES-256-GCM), so that any change is noticed.
 
-    Nonce of 16 random bytes, content xor (1), and an HMAC-SHA256 tag over both
-    (encrypt, then authenticate), with a key of its own for each part.
+    A key of its own, from (1): what is drawn under the same secret says nothing of it.
     """
-    encryption, tag = _parts(key)
-    nonce = os.urandom(16)
-    hidden = nonce + _xor(content, stream(encryption, nonce, len(content)))
-    return hidden + hmac.digest(tag, hidden, "sha256")
+    nonce = os.urandom(_NONCE_BYTES)
+    hidden = AESGCM(stream(key, b"seal: AES-GCM", 32)).encrypt(nonce, content, _SEALED)
+    return _SEALED + nonce + hidden
 
 
 def unseal(key: bytes, sealed: bytes) -> bytes | None:
     """What `seal` was given; None if the key is another or a byte has changed."""
-    encryption, tag = _parts(key)
+    if not sealed.startswith(_SEALED):
+        return _unseal_first(key, sealed)
+    sealed = sealed.removeprefix(_SEALED)
+    nonce, hidden = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    cipher = AESGCM(stream(key, b"seal: AES-GCM", 32))
+    try:
+        return cipher.decrypt(nonce, hidden, _SEALED)
+    except (InvalidTag, ValueError):  # ValueError: too short for a nonce
+        return None
+
+
+def _unseal_first(key: bytes, sealed: bytes) -> bytes | None:
+    """As `unseal`, of the first format, which is only read: content xor (1), HMAC."""
     hidden, found = sealed[:-32], sealed[-32:]
-    expected = hmac.digest(tag, hidden, "sha256")
+    expected = hmac.digest(stream(key, b"seal: tag", 32), hidden, "sha256")
     if len(sealed) < 48 or not hmac.compare_digest(found, expected):
         return None
-    nonce, content = hidden[:16], hidden[16:]
-    return _xor(content, stream(encryption, nonce, len(content)))
-
-
-def _xor(left: bytes, right: bytes) -> bytes:
-    pair = (np.frombuffer(side, np.uint8) for side in (left, right))
-    return np.bitwise_xor(*pair).tobytes()
+    nonce, content = hidden[:16], np.frombuffer(hidden[16:], np.uint8)
+    mask = stream(stream(key, b"seal: encryption", 32), nonce, len(content))
+    return np.bitwise_xor(content, np.frombuffer(mask, np.uint8)).tobytes()

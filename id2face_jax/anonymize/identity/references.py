@@ -2,8 +2,8 @@
 
 Owns reference photos (--keep, --only) and person ids by name (--person-from). Two rules
 follow from hiding in doubt: a face is kept only if it is much nearer to the reference
-than strangers are, and if it is the nearest of its picture; a face is changed under
---only if it is at all like the reference. Leaves ids by likeness to `gallery`.
+than other people are, and if it is the nearest of its picture; a face is changed under
+--only if it is at all like the reference. Leaves ids by similarity to `gallery`.
 """
 
 import csv
@@ -21,9 +21,9 @@ from id2face_jax.anonymize.pipeline.face import Face
 from id2face_jax.anonymize.pipeline.pipeline import Tools
 from id2face_jax.faces import finding
 
-# In units of the recogniser's threshold. Measured with dlib's on 8 million pairs of
-# LFW's training people: 0.008 % of strangers and 82 % of photos of the same person pass
-# 1.25 times the threshold; 4.4 % and 99.9 % pass half of it.
+# In units of the recognizer's threshold. Measured with dlib's on 8 million pairs of
+# LFW's training people: 0.008 % of other people and 82 % of photos of the same person
+# pass 1.25 times the threshold; 4.4 % and 99.9 % pass half of it.
 _KEEP, _ONLY = 1.25, 0.5
 
 

@@ -1,8 +1,8 @@
 """Picture files to pixels and back, for every kind of file that people have.
 
 Owns decoding (orientation applied, 8-bit RGB, transparent pixels emptied) and encoding
-(by the output's suffix, colour profile kept). What cannot be read whole and right is an
-error that says so. Leaves EXIF to `metadata`, and writing to `files`.
+(by the output's suffix, color profile kept). What cannot be read whole and right is an
+error that says so. Leaves EXIF to `metadata`, and writing to `batch`.
 """
 
 import contextlib
@@ -53,14 +53,14 @@ class Photo:
     Attributes:
       pixels: RGB, upright.
       alpha: opacity, if any pixel is not opaque.
-      is_grey: the file had no colour; pixels then have three equal channels.
-      icc_profile: the colour profile of `pixels` (of their grey, if is_grey).
+      is_gray: the file had no color; pixels then have three equal channels.
+      icc_profile: the color profile of `pixels` (of their gray, if is_gray).
       exif: as found.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
     alpha: UInt8[np.ndarray, "h w"] | None = None
-    is_grey: bool = False
+    is_gray: bool = False
     icc_profile: bytes | None = None
     exif: PIL.Image.Exif = dataclasses.field(default_factory=PIL.Image.Exif)
 
@@ -128,7 +128,7 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
         image, profile = _to_srgb(image, profile), None
     elif mode.startswith("I"):
         image = _from_16_bits(image)
-    is_grey = image.mode in ("1", "L", "LA", "La")
+    is_gray = image.mode in ("1", "L", "LA", "La")
     has_alpha = image.mode in ("RGBA", "RGBa", "LA", "La", "PA")
     has_alpha = has_alpha or "transparency" in image.info
     if image.mode not in _MODES:
@@ -139,10 +139,10 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
     pixels, alpha = np.array(image), None
     if has_alpha:
         pixels, alpha = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3].copy()
-        # What nobody sees may still be a face: colours under full transparency go.
+        # What nobody sees may still be a face: colors under full transparency go.
         pixels[alpha == 0] = 0
         alpha = None if np.all(alpha == 255) else alpha
-    return Photo(pixels, alpha, is_grey, profile, exif)
+    return Photo(pixels, alpha, is_gray, profile, exif)
 
 
 def to_pixels(image: PIL.Image.Image | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
@@ -160,7 +160,7 @@ def encode(
     """A picture file of new pixels that is otherwise like the source.
 
     Args:
-      photo: the source: its alpha, greyness, profile and EXIF.
+      photo: the source: its alpha, grayness, profile and EXIF.
       pixels: of the same height and width.
       suffix: of the output, a key of FORMATS; ".JPG" is as good as ".jpg".
       policy: which EXIF stays, see `metadata`.
@@ -174,11 +174,11 @@ def encode(
         if kind in _NO_ALPHA:
             ground = PIL.Image.new("RGBA", image.size, "white")
             image = PIL.Image.alpha_composite(ground, image).convert("RGB")
-    if photo.is_grey and kind not in ("WEBP", "AVIF", "HEIF"):
+    if photo.is_gray and kind not in ("WEBP", "AVIF", "HEIF"):
         image = image.convert("LA" if image.mode == "RGBA" else "L")
     options = dict(_OPTIONS[kind])
-    # A grey profile says nothing about RGB pixels.
-    if photo.icc_profile and not (photo.is_grey and image.mode in ("RGB", "RGBA")):
+    # A gray profile says nothing about RGB pixels.
+    if photo.icc_profile and not (photo.is_gray and image.mode in ("RGB", "RGBA")):
         options["icc_profile"] = photo.icc_profile
     exif = metadata.kept(photo.exif, policy)
     if exif is not None and kind not in ("BMP", "GIF"):
@@ -250,7 +250,7 @@ def _to_srgb(image: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
             outputMode="RGB",
         )
     except (PIL.ImageCms.PyCMSError, OSError) as error:
-        raise ValueError(f"its colour profile is damaged: {error}") from None
+        raise ValueError(f"its color profile is damaged: {error}") from None
 
 
 def _upright(image: PIL.Image.Image, exif: PIL.Image.Exif) -> PIL.Image.Image:

@@ -5,7 +5,7 @@ not hidden yet (of a batch of pictures at once), paste, and verify every face af
 paste; blur what will not be hidden; search the whole picture again, and treat a face
 that was missed like any other; blur what may be one. Doubt falls on the side of hiding:
 a picture in which a face could not be hidden is refused, not returned. The steps are in
-`rounds`.
+`pipeline`.
 
 >>> import skimage.data
 >>> anonymizer = Anonymizer.from_pretrained()
@@ -28,8 +28,8 @@ from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline import pipeline, stages
 from id2face_jax.anonymize.pipeline.face import Face, Picture
 from id2face_jax.anonymize.pipeline.generator import DiffusionGenerator, Generator
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.anonymize.pipeline.parallel import over_cores
-from id2face_jax.anonymize.pipeline.settings import Settings
 from id2face_jax.anonymize.report import schema
 from id2face_jax.faces import finding
 from id2face_jax.faces.detect import CenterFaceDetector, Detection
@@ -77,7 +77,7 @@ class Anonymizer:
         generator: Generator,
         recognizers: Sequence[Recognizer],
         detector: finding.Detector,
-        settings: Settings | None = None,
+        settings: FaceOptions | None = None,
         second: finding.Detector | None = None,
     ):
         """Args:
@@ -90,12 +90,12 @@ class Anonymizer:
         """
         if recognizers[0].dim != generator.embedding_dim:
             raise ValueError(
-                f"recogniser {recognizers[0].name} gives {recognizers[0].dim} numbers "
+                f"recognizer {recognizers[0].name} gives {recognizers[0].dim} numbers "
                 f"and the model was trained on {generator.embedding_dim}; use the "
-                "recogniser that made the model's records"
+                "recognizer that made the model's records"
             )
         self.tools = pipeline.Tools(
-            generator, tuple(recognizers), detector, settings or Settings(), second
+            generator, tuple(recognizers), detector, settings or FaceOptions(), second
         )
 
     @classmethod
@@ -107,14 +107,14 @@ class Anonymizer:
         verifier: str | os.PathLike | None = None,
         num_steps: int | None = None,
         max_batch: int | None = None,
-        settings: Settings | None = None,
+        settings: FaceOptions | None = None,
     ) -> "Anonymizer":
         """The anonymizer of an export.
 
         Args:
           path: an export or a training run; None is the embedded default.
           recognizer: "dlib" or an ONNX file: the one that the model was trained on.
-          verifier: ONNX file of a further recogniser that must not know a face again.
+          verifier: ONNX file of a further recognizer that must not know a face again.
           num_steps: DDIM steps; None is the model's own number.
           max_batch: most faces generated at once; None is what suits the device.
           settings: None is the default.
@@ -130,7 +130,7 @@ class Anonymizer:
     def with_settings(self, **changes) -> "Anonymizer":
         """The same loaded models under other settings: `with_settings(seed=1)`.
 
-        changes: fields of `Settings`; all others stay as they are.
+        changes: fields of `FaceOptions`; all others stay as they are.
         """
         tools = self.tools
         settings = dataclasses.replace(tools.settings, **changes)

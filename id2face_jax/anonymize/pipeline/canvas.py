@@ -1,6 +1,6 @@
 """A picture in work: where faces are cut from, painted and hidden, safely.
 
-Owns the order of pixels. Crops are cut from the *updated* picture, so a neighbour that
+Owns the order of pixels. Crops are cut from the *updated* picture, so a neighbor that
 is done comes in with its new face; and a pixel that a finished face has painted is
 never again taken from the original. Faces whose crops touch are therefore changed one
 after the other (`waves`). Leaves the geometry to `faces.align`, the soft paste to
@@ -18,7 +18,7 @@ from id2face_jax.faces import align, blend
 # Photo pixels around a crop that its interpolation may read, and crop pixels by which a
 # paste may blur its mask (`faces.blend`).
 _MARGIN, _REACH = 8, 3
-# What is left of a hidden face: the mean colours of this many cells across its box.
+# What is left of a hidden face: the mean colors of this many cells across its box.
 # Mosaics of 8 to 16 cells can be matched to known faces by a trained network
 # (McPherson et al. 2016, arXiv 1609.00408), so there are fewer.
 CELLS = 4
@@ -137,12 +137,12 @@ class Canvas:
         scale: float = 1.0,
         solid: bool = False,
     ) -> None:
-        """Blurs face `index` for good: what stays are CELLS x CELLS or so colours.
+        """Blurs face `index` for good: what stays are CELLS x CELLS or so colors.
 
         Args:
           box: the face's (x0, y0, x1, y1).
           scale: multiplies the hidden area's sides.
-          solid: leave one colour instead, the area's mean.
+          solid: leave one color instead, the area's mean.
         """
         window, weight = hidden_area(self.original.shape, box, scale)
         if window.painted.size:
@@ -178,7 +178,7 @@ def _blur(
     weight: Float[np.ndarray, "h w 1"],
     solid: bool = False,
 ) -> None:
-    """Leaves CELLS x CELLS or so colours of a view, in place; solid: a single one."""
+    """Leaves CELLS x CELLS or so colors of a view, in place; solid: a single one."""
     if not view.size:
         return
     height, width = view.shape[:2]

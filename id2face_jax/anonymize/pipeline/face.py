@@ -1,6 +1,6 @@
 """A face and a picture in work: what is known of them, and what became of them.
 
-Owns the states. Leaves the pixels to `canvas` and the steps to `rounds`.
+Owns the states. Leaves the pixels to `canvas` and the steps to `pipeline`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class Face:
 
     Attributes:
       detection: box, score and points in the picture.
-      embeddings: of the source, one a recogniser; None if its points fix no crop.
+      embeddings: of the source, one a recognizer; None if its points fix no crop.
       matrix: picture -> crop; None as above.
       mask: of the crop.
       digest: of the source crop's pixels; noise and identity follow from it.
@@ -30,7 +30,7 @@ class Face:
         or its mean over a video.
       person: whose face it is, where identities are keyed.
       state: one of FACE_STATES; None in work.
-      checks: of the last verification, one a recogniser.
+      checks: of the last verification, one a recognizer.
       attempts: how often it was generated.
       angle: degrees, of the last attempt.
       seen: whether a face is still detected where it was.
@@ -51,7 +51,7 @@ class Face:
 
     @property
     def cosine(self) -> float | None:
-        """The conditioning recogniser's highest cosine to a source face."""
+        """The conditioning recognizer's highest cosine to a source face."""
         return self.checks[0].cosine if self.checks else None
 
     @property
@@ -61,7 +61,7 @@ class Face:
 
     @property
     def hidden(self) -> bool:
-        """Whether every recogniser passed it at the last verification."""
+        """Whether every recognizer passed it at the last verification."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
 

@@ -18,8 +18,8 @@ from id2face_jax.anonymize.pipeline import stages, verify
 from id2face_jax.anonymize.pipeline.canvas import Canvas, crop_window, waves
 from id2face_jax.anonymize.pipeline.face import Face, Picture
 from id2face_jax.anonymize.pipeline.generator import Generator, Requests
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.anonymize.pipeline.parallel import over_cores
-from id2face_jax.anonymize.pipeline.settings import Settings
 from id2face_jax.faces import align, finding
 from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.embed import Recognizer
@@ -30,7 +30,7 @@ _SWEEPS = 2  # searches of the finished picture for faces that were missed
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """The models and choices that every step needs; see `anonymizer.Anonymizer`.
+    """The models and options that every step needs; see `anonymizer.Anonymizer`.
 
     second: finds places that may show a face; None is no such search.
     """
@@ -38,7 +38,7 @@ class Tools:
     generator: Generator
     recognizers: tuple[Recognizer, ...]
     detector: finding.Detector
-    settings: Settings
+    settings: FaceOptions
     second: finding.Detector | None = None
 
 
@@ -185,7 +185,7 @@ def _requests(
 
 
 def _latent(
-    settings: Settings, face: Face, attempt: int, dim: int
+    settings: FaceOptions, face: Face, attempt: int, dim: int
 ) -> Float[np.ndarray, " dim"]:
     if settings.key is None:
         return keys.random_latent(settings.seed, face.digest, attempt, dim)
@@ -197,7 +197,7 @@ def _latent(
 def _verify(tools: Tools, picture: Picture) -> None:
     """Checks every face that was painted; sets or takes back "anonymized".
 
-    Faces that had passed are checked again: a neighbour may have painted over them.
+    Faces that had passed are checked again: a neighbor may have painted over them.
     """
     painted = [
         face
@@ -233,7 +233,7 @@ def _check(tools: Tools, picture: Picture, faces: Sequence[Face]) -> None:
 def hide_rest(tools: Tools, picture: Picture) -> None:
     """Hides the faces in work without a generator; afterwards each has a state.
 
-    First blurred, then painted over, then refused. Neighbours are checked again, since
+    First blurred, then painted over, then refused. Neighbors are checked again, since
     a blur may have changed them too.
     """
     faces, scale = picture.faces, tools.settings.mask_scale

@@ -21,7 +21,7 @@ from id2face_jax.compiling import inference_options
 PACKAGE = pathlib.Path(__file__).parents[2]
 _SUFFIX = ".traced"
 _DIGEST = hashlib.sha256
-# Settings of jax that change what a trace gives.
+# FaceOptions of jax that change what a trace gives.
 _SETTINGS = ("jax_default_matmul_precision", "jax_enable_x64", "jax_default_prng_impl")
 
 

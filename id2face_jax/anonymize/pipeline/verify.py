@@ -1,6 +1,6 @@
 """Is a face hidden? Looks at the picture after the paste, as an attacker would.
 
-A face counts as hidden if every recogniser, at the points of the source face and at
+A face counts as hidden if every recognizer, at the points of the source face and at
 those of every face that is now detected there, sees a cosine below its threshold (a
 false accept rate of 0.1 %) to *each* source face of the picture. Owns that rule, and
 whether a face is still seen where one was. Leaves what follows from it to `anonymizer`.
@@ -27,7 +27,7 @@ _SENSITIVE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One recogniser's word: the highest cosine to any source face."""
+    """One recognizer's word: the highest cosine to any source face."""
 
     recognizer: str
     cosine: float
@@ -44,7 +44,7 @@ def embed(
     images: Sequence[UInt8[np.ndarray, "_h _w 3"]],
     landmarks: Float[np.ndarray, "n 5 2"],
 ) -> list[Float[np.ndarray, "n d"]]:
-    """Each recogniser's unit embeddings of source faces, given with their pictures.
+    """Each recognizer's unit embeddings of source faces, given with their pictures.
 
     One face a call: the last bit of an embedding follows from its place in a batch, and
     the new face from the embedding, but a result must depend on no other picture.
@@ -97,15 +97,15 @@ def checks(
     views: Sequence[Sequence[Float[np.ndarray, "5 2"]]],
     sources: Sequence[Float[np.ndarray, "m d"]],
 ) -> list[tuple[Check, ...]]:
-    """What each recogniser says of each face of a picture.
+    """What each recognizer says of each face of a picture.
 
     Args:
       image: after the paste.
       views: for each face, the points at which it is looked at; at least one each.
-      sources: for each recogniser, the embeddings of all source faces.
+      sources: for each recognizer, the embeddings of all source faces.
 
     Returns:
-      for each face, one check a recogniser.
+      for each face, one check a recognizer.
     """
     if not views:
         return []

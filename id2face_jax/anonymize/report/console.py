@@ -67,7 +67,7 @@ def _steadiness(record: dict) -> str:
     return (
         f"flicker of {record['input']} from frame to frame: embedding drift "
         f"{flicker['drift']:.3f} (source {flicker['drift_source']:.3f}), warp error "
-        f"{flicker['warp']:.1f} grey levels (source {flicker['warp_source']:.1f})"
+        f"{flicker['warp']:.1f} gray levels (source {flicker['warp_source']:.1f})"
     )
 
 

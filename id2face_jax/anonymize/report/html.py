@@ -19,7 +19,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: 
 meter { width: 7rem }
 """
 _MEANINGS = {
-    "anonymized": "every face is new, and no recogniser knows it again",
+    "anonymized": "every face is new, and no recognizer knows it again",
     "fallback": "a face that the model could not hide is blurred",
     "no_face": "no face was found, or none was to be changed",
     "refused": "nothing was written",
@@ -27,7 +27,7 @@ _MEANINGS = {
 
 
 def page(content: dict) -> bytes:
-    """The page of a report (see `ledger.Ledger.content`), UTF-8."""
+    """The page of a report (see `batch.state.Ledger.content`), UTF-8."""
     totals = content["totals"]
     body = [
         "<h1>Face anonymization report</h1>",
@@ -42,8 +42,8 @@ def page(content: dict) -> bytes:
         ),
         "<h2>Faces</h2>",
         "<p>Risk is the highest cosine of the new face to any face of the original "
-        "picture; at the threshold, one stranger in a thousand would be taken for the "
-        "same person.</p>",
+        "picture; at the threshold, one other person in a thousand would be taken for "
+        "the same one.</p>",
         _table(
             ("file", "state", "box", "risk", "", "margin", "attempts", "remark"),
             [row for file in content["files"] for row in _rows(file)],
@@ -61,13 +61,13 @@ def page(content: dict) -> bytes:
 
 
 def _sentence(totals: dict) -> str:
-    recognised, new = totals["recognised"], totals["new_face"]
-    if not recognised["num"]:
+    recognized, new = totals["recognized"], totals["new_face"]
+    if not recognized["num"]:
         return "<p>No face was changed.</p>"
-    low, high = _percent(recognised["low"]), _percent(recognised["high"])
+    low, high = _percent(recognized["low"]), _percent(recognized["high"])
     return (
-        f"<p><b>{recognised['count']} of {recognised['num']}</b> checked faces are "
-        f"still recognised (95 % interval of the rate: {low} to {high}). "
+        f"<p><b>{recognized['count']} of {recognized['num']}</b> checked faces are "
+        f"still recognized (95 % interval of the rate: {low} to {high}). "
         f"{new['count']} of {new['num']} changed faces are new ones; the others are "
         "blurred.</p>"
     )

@@ -2,7 +2,7 @@
 
 Owns report.json's schema (version SCHEMA) and its totals. It holds no embedding, no
 key, no person id and no pixel: who gets the report learns nothing of the faces but
-where they were. Leaves the page to `report_page`, and when it is written to `ledger`.
+where they were. Leaves the page to `html`, and when it is written to `batch.state`.
 """
 
 import importlib.metadata
@@ -65,10 +65,10 @@ def picture_record(
     }
 
 
-def run_record(tools: Tools, **choices) -> dict:
+def run_record(tools: Tools, **options) -> dict:
     """What a run was made with: models, settings, versions; no key.
 
-    choices: further settings, of files rather than faces.
+    options: further settings, of files rather than faces.
     """
     settings = {
         "seed": tools.settings.seed,
@@ -78,7 +78,7 @@ def run_record(tools: Tools, **choices) -> dict:
         "max_attempts": tools.settings.max_attempts,
         "on_failure": tools.settings.on_failure,
         "keyed": tools.settings.key is not None,
-        **choices,
+        **options,
     }
     return {
         "model": {
@@ -102,7 +102,7 @@ def run_record(tools: Tools, **choices) -> dict:
 def totals(files: Sequence[dict]) -> dict:
     """Counts by state, and how sure one can be that faces are hidden.
 
-    `recognised` counts faces in written pictures that a recogniser still matched to a
+    `recognized` counts faces in written pictures that a recognizer still matched to a
     source face; by construction it is 0, and its interval says what 0 of so many faces
     means.
     """
@@ -116,7 +116,7 @@ def totals(files: Sequence[dict]) -> dict:
         "files": _counts(STATES, files),
         "faces": _counts(FACE_STATES, faces),
         "new_face": _share(new, len(changed)),
-        "recognised": _share(matched, len(checked)),
+        "recognized": _share(matched, len(checked)),
     }
 
 

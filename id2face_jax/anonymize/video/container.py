@@ -1,9 +1,9 @@
 """Video files to upright RGB frames with their times, and back.
 
 Owns the containers (PyAV): rotation is applied to the pixels, times of frames are kept,
-also where they are uneven, colours mean what they meant, and sound is copied, not coded
+also where they are uneven, colors mean what they meant, and sound is copied, not coded
 again. Nothing else is: titles, places and data tracks stay behind. Leaves faces to
-`video`.
+`pipeline`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _OPTIONS = {
     "libx264": {"crf": "18", "preset": "medium"},
     "libvpx-vp9": {"crf": "24", "b": "0", "cpu-used": "4"},
 }
-# ITU-T H.273: no word of a colour's meaning; matrix BT.709; range 16 to 235.
+# ITU-T H.273: no word of a color's meaning; matrix BT.709; range 16 to 235.
 _UNSPECIFIED, _BT709, _LIMITED = 2, 1, 1
 
 
@@ -240,7 +240,7 @@ class Writer:
         height, width = frame.pixels.shape[:2]
         stream = self._container.add_stream(self._codec, rate=self._rate)
         stream.width, stream.height = width, height
-        # Half the colours need an even size.
+        # Half the colors need an even size.
         is_even = height % 2 == 0 and width % 2 == 0
         stream.pix_fmt = "yuv420p" if is_even else "yuv444p"
         stream.options = dict(_OPTIONS[self._codec])

@@ -27,7 +27,7 @@ _OUT = 0.15
 # The cover's side grows by the face's own in a second, up to this.
 _MOST_SCALE = 2.0
 _THUMBNAIL = (16, 9)
-# Mean grey levels between two frames of different scenes. High: to overlook a cut is to
+# Mean gray levels between two frames of different scenes. High: to overlook a cut is to
 # cover too long.
 _CUT = 30.0
 

@@ -3,10 +3,10 @@
 Two passes, so that no more than a batch of frames is in memory. The first finds and
 embeds faces and keeps nothing else (about a kilobyte a face and frame); tracks follow
 from it, and tracks that look alike are one person. The second decodes again and takes
-every frame through the same `rounds` as a picture, with noise, identity and the
+every frame through the same steps as a picture, with noise, identity and the
 embedding to avoid shared along a person's tracks; where a face was lost, its place is
-covered. Leaves containers to `video_files`, the first pass to `video_scan`, tracks to
-`tracks`, lost faces to `lost`, and what is said of the result to `video_report`.
+covered. Leaves containers to `container`, the first pass to `scan`, tracks to
+`tracks`, lost faces to `occlusion`, and what is said of the result to `report`.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ from id2face_jax.anonymize.pipeline.canvas import Canvas
 from id2face_jax.anonymize.pipeline.face import Face, Picture
 from id2face_jax.anonymize.pipeline.pipeline import Tools
 from id2face_jax.anonymize.video import container, occlusion, scan, tracks
-from id2face_jax.anonymize.video.container import Frame, Span
+from id2face_jax.anonymize.video.container import Frame
+from id2face_jax.anonymize.video.options import VideoOptions
 from id2face_jax.anonymize.video.report import Flicker, Tally
 from id2face_jax.anonymize.video.scan import Scan
 from id2face_jax.anonymize.video.tracks import Track
@@ -33,26 +34,6 @@ from id2face_jax.faces.detect import Detection
 
 _MAX_GAP_SECONDS = 1.0  # a face may be lost for so long and still be filled in
 _BATCH = 8  # frames in work at once
-
-
-@dataclasses.dataclass(frozen=True)
-class Wishes:
-    """What a user chooses about videos.
-
-    Attributes:
-      span: what to take of it.
-      audio: whether sound is kept.
-      hold: seconds that the place of a lost face is covered at most; None is until it
-        is found again.
-    """
-
-    span: Span = Span()
-    audio: bool = True
-    hold: float | None = None
-
-    def __post_init__(self):
-        if self.hold is not None and not self.hold >= 0:
-            raise ValueError(f"hold is {self.hold} seconds; use 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +52,8 @@ class Person:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cast:
-    """Who is in a video: tracks, their smooth detections, and whose they are.
+class VideoIdentities:
+    """Whose faces a video shows: tracks, their smooth detections, and their people.
 
     And where they may be, though nobody saw them.
     """
@@ -92,9 +73,11 @@ class Cast:
         return [cover for cover in self.covers if cover.start <= index < cover.stop]
 
 
-def cast(tools: Tools, path: pathlib.Path, wishes: Wishes, seen: Scan) -> Cast:
+def identify(
+    tools: Tools, path: pathlib.Path, options: VideoOptions, seen: Scan
+) -> VideoIdentities:
     """Tracks of what was seen, and people of the tracks that look alike."""
-    threshold, span = tools.recognizers[0].threshold, wishes.span
+    threshold, span = tools.recognizers[0].threshold, options.span
     rate = float(container.rate(path))
     max_gap = round(_MAX_GAP_SECONDS * rate)
     linked = tracks.link(
@@ -120,9 +103,9 @@ def cast(tools: Tools, path: pathlib.Path, wishes: Wishes, seen: Scan) -> Cast:
     ]
     smooth = [tracks.filled(track) for track in linked]
     starts = occlusion.scenes(seen.thumbnails)
-    line = occlusion.Timeline(len(seen.times), rate, seen.size, starts, wishes.hold)
+    line = occlusion.Timeline(len(seen.times), rate, seen.size, starts, options.hold)
     covers = occlusion.covers(linked, smooth, everyone, line)
-    return Cast(linked, smooth, everyone, covers, rate)
+    return VideoIdentities(linked, smooth, everyone, covers, rate)
 
 
 def _digests(
@@ -170,7 +153,10 @@ class Changed:
 
 
 def changed_frames(
-    tools: Tools, frames: Iterator[Frame], who: Cast, kept: frozenset[int]
+    tools: Tools,
+    frames: Iterator[Frame],
+    known: VideoIdentities,
+    kept: frozenset[int],
 ) -> Iterator[Changed]:
     """The second pass: each frame, changed.
 
@@ -178,25 +164,28 @@ def changed_frames(
     """
     batch: list[Changed] = []
     for index, frame in enumerate(frames):
-        rows = who.at(index)
-        faces = [Face(who.detections[i][index - who.tracks[i].start]) for i in rows]
+        rows = known.at(index)
+        faces = [Face(known.detections[i][index - known.tracks[i].start]) for i in rows]
         picture = Picture(Canvas(frame.pixels), faces)
-        covers = [cover for cover in who.covers_at(index) if cover.row not in kept]
+        covers = [cover for cover in known.covers_at(index) if cover.row not in kept]
         batch.append(Changed(index, frame, picture, rows, covers))
         if len(batch) == _BATCH:
-            yield from _changed(tools, who, kept, batch)
+            yield from _changed(tools, known, kept, batch)
             batch = []
-    yield from _changed(tools, who, kept, batch)
+    yield from _changed(tools, known, kept, batch)
 
 
 def _changed(
-    tools: Tools, who: Cast, kept: frozenset[int], batch: Sequence[Changed]
+    tools: Tools,
+    known: VideoIdentities,
+    kept: frozenset[int],
+    batch: Sequence[Changed],
 ) -> Iterator[Changed]:
     pictures = [item.picture for item in batch]
     pipeline.prepare(tools, [(picture, picture.faces) for picture in pictures])
     for item in batch:
         for face, row in zip(item.picture.faces, item.rows, strict=True):
-            person = who.people[row]
+            person = known.people[row]
             face.digest = person.digest or face.digest
             face.person = person.name
             if row in kept and _is_surely(tools, face, person):
@@ -206,7 +195,7 @@ def _changed(
     pipeline.finish(tools, pictures)
     for item in batch:
         for cover in item.covers:
-            scale = cover.scale(item.index, who.rate) * tools.settings.mask_scale
+            scale = cover.scale(item.index, known.rate) * tools.settings.mask_scale
             item.picture.canvas.cover(cover.box, scale)
         yield item
 
@@ -219,37 +208,40 @@ def _is_surely(tools: Tools, face: Face, person: Person) -> bool:
     return cosine >= tools.recognizers[0].threshold
 
 
-def meet(
-    who: Cast, namer: Namer | None, chooser: Chooser | None
-) -> tuple[Cast, frozenset[int]]:
-    """The cast with names, and the tracks whose faces stay as they are.
+def assign(
+    known: VideoIdentities, namer: Namer | None, chooser: Chooser | None
+) -> tuple[VideoIdentities, frozenset[int]]:
+    """The identities with names, and the tracks whose faces stay as they are.
 
-    A track stays only if the chooser says so of it and of its person: likeness may have
-    put a stranger's track with that person's.
+    A track stays only if the chooser says so of it and of its person: similarity may
+    have put another's track with that person's.
     """
-    unique = list({person.digest: person for person in who.people}.values())
+    unique = list({person.digest: person for person in known.people}.values())
     clearest = {
         person.digest: max(
-            (t.sightings[t.best - t.start].detection for t in _tracks_of(who, person)),
+            (
+                t.sightings[t.best - t.start].detection
+                for t in _tracks_of(known, person)
+            ),
             key=lambda detection: detection.area,
         )
         for person in unique
     }
     unique.sort(key=lambda person: (-clearest[person.digest].area, person.digest))
-    faces = [_portrait(clearest[p.digest], p.avoids, p.digest) for p in unique]
+    faces = [_face_of(clearest[p.digest], p.avoids, p.digest) for p in unique]
     names = namer(faces) if namer is not None else [None] * len(faces)
     named = {
         person.digest: dataclasses.replace(person, name=name)
         for person, name in zip(unique, names, strict=True)
     }
-    people = [named[person.digest] for person in who.people]
+    people = [named[person.digest] for person in known.people]
     if chooser is None:
-        return dataclasses.replace(who, people=people), frozenset()
+        return dataclasses.replace(known, people=people), frozenset()
     of_people = dict(zip(named, chooser(faces), strict=True))
     of_tracks = chooser(
         [
-            _portrait(track.sightings[track.best - track.start].detection, vector, b"")
-            for track, vector in ((track, track.embedding) for track in who.tracks)
+            _face_of(track.sightings[track.best - track.start].detection, vector, b"")
+            for track, vector in ((track, track.embedding) for track in known.tracks)
         ]
     )
     kept = (
@@ -257,18 +249,18 @@ def meet(
         for row, (person, changes) in enumerate(zip(people, of_tracks, strict=True))
         if not changes and not of_people[person.digest]
     )
-    return dataclasses.replace(who, people=people), frozenset(kept)
+    return dataclasses.replace(known, people=people), frozenset(kept)
 
 
-def _portrait(
+def _face_of(
     detection: Detection, embedding: Float[np.ndarray, " d"] | None, digest: bytes
 ) -> Face:
     vectors = None if embedding is None else (embedding,)
     return Face(detection, embeddings=vectors, digest=digest)
 
 
-def _tracks_of(who: Cast, person: Person) -> list[Track]:
-    pairs = zip(who.tracks, who.people, strict=True)
+def _tracks_of(known: VideoIdentities, person: Person) -> list[Track]:
+    pairs = zip(known.tracks, known.people, strict=True)
     return [track for track, owner in pairs if owner.digest == person.digest]
 
 
@@ -277,7 +269,7 @@ def anonymize(
     source: pathlib.Path,
     part: pathlib.Path,
     suffix: str,
-    wishes: Wishes,
+    options: VideoOptions,
     *,
     namer: Namer | None = None,
     chooser: Chooser | None = None,
@@ -295,10 +287,10 @@ def anonymize(
 
     Raises ValueError at the first frame in which a face could not be hidden.
     """
-    seen = scan.scan(tools, source, wishes.span, quiet)
-    who, kept = meet(cast(tools, source, wishes, seen), namer, chooser)
+    seen = scan.scan(tools, source, options.span, quiet)
+    known, kept = assign(identify(tools, source, options, seen), namer, chooser)
     frames = tqdm.tqdm(
-        scan.again(source, wishes.span, seen.times),
+        scan.again(source, options.span, seen.times),
         "new",
         len(seen.times),
         unit="frame",
@@ -306,9 +298,9 @@ def anonymize(
     )
     tally, flicker, seconds = Tally(), Flicker(tools), 0.0
     with container.Writer(
-        part, source, wishes.span, suffix=suffix, audio=wishes.audio
+        part, source, options.span, suffix=suffix, audio=options.audio
     ) as writer:
-        for item in changed_frames(tools, iter(frames), who, kept):
+        for item in changed_frames(tools, iter(frames), known, kept):
             seconds = item.frame.seconds
             if item.picture.state == "refused":
                 raise ValueError(f"a face at {seconds:.2f} s could not be hidden")
@@ -317,7 +309,7 @@ def anonymize(
             writer.write(item.new_frame)
     assert tally.num_frames == len(seen.times)
     end, remarks = container.end_of(source), []
-    if wishes.span.end is None and seconds + _MAX_GAP_SECONDS < end:
+    if options.span.end is None and seconds + _MAX_GAP_SECONDS < end:
         remarks.append(f"the video breaks off at {seconds:.1f} of {end:.1f} s")
     if tally.num_covered:
         remarks.append(f"{tally.num_covered} frames cover places of lost faces")

@@ -84,8 +84,8 @@ def _badness(face: Face) -> tuple[int, float]:
 class Flicker:
     """How steady the new faces are, beside the steadiness of the source.
 
-    Between neighbouring frames of a track: `drift`, one minus the cosine of the
-    embeddings, and `warp`, the mean absolute difference of the aligned crops, in grey
+    Between neighboring frames of a track: `drift`, one minus the cosine of the
+    embeddings, and `warp`, the mean absolute difference of the aligned crops, in gray
     levels of 255, inside of the mask.
     """
 

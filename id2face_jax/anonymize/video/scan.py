@@ -1,7 +1,7 @@
 """The first pass over a video: what each frame shows, and that it stays the same file.
 
-Keeps faces, times and a few colours of each frame, no pixels. Owns how closely a frame
-is searched. Leaves what follows from it to `video`.
+Keeps faces, times and a few colors of each frame, no pixels. Owns how closely a frame
+is searched. Leaves what follows from it to `pipeline`.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from id2face_jax.faces.detect import Detection
 
 @dataclasses.dataclass
 class Scan:
-    """What the first pass saw: the faces of each frame, its time, and its colours.
+    """What the first pass saw: the faces of each frame, its time, and its colors.
 
     size: width and height of the frames.
     """

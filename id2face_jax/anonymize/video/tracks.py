@@ -3,7 +3,7 @@
 Owns what makes a video fail closed. A track begins and ends with doubtful detections if
 somewhere in it there is a sure one, so a face is covered before the detector is sure of
 it; and between two detections it is filled in. Points are smoothed over time, since a
-crop that trembles makes a face that flickers. Leaves frames to `video`.
+crop that trembles makes a face that flickers. Leaves frames to `pipeline`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from id2face_jax.faces.boxes import overlap
 from id2face_jax.faces.detect import Detection
 
-_LEAST_OVERLAP = 0.25  # of two boxes of a face in neighbouring frames
+_LEAST_OVERLAP = 0.25  # of two boxes of a face in neighboring frames
 _SIGMA = 1.5  # frames, of the smoothing
 # Share of the face's size by which smoothing may move a point: fast faces stay covered.
 _MAX_MOVE = 0.04
@@ -90,13 +90,13 @@ def link(
     for index, sightings in enumerate(frames):
         open_tracks = [t for t in open_tracks if index - t.end <= max_gap]
         pairs = [
-            (_likeness(track, sighting, index, least_cosine), i, j)
+            (_similarity(track, sighting, index, least_cosine), i, j)
             for i, track in enumerate(open_tracks)
             for j, sighting in enumerate(sightings)
         ]
         used_tracks, used_sightings = set(), set()
-        for likeness, i, j in sorted(pairs, reverse=True):
-            if likeness > 0 and i not in used_tracks and j not in used_sightings:
+        for similarity, i, j in sorted(pairs, reverse=True):
+            if similarity > 0 and i not in used_tracks and j not in used_sightings:
                 used_tracks.add(i)
                 used_sightings.add(j)
                 track = open_tracks[i]
@@ -110,7 +110,7 @@ def link(
     return [track for track in tracks if track.score > threshold]
 
 
-def _likeness(
+def _similarity(
     track: Track, sighting: Sighting, index: int, least_cosine: float
 ) -> float:
     """How well a sighting continues a track; 0 if it does not.

@@ -107,10 +107,10 @@ def test_output_folder_inside_of_the_input_is_not_read(tree):
 
 @pytest.mark.parametrize("is_finished", [True, False])
 def test_results_of_earlier_runs_are_not_read(tree, is_finished):
-    book = state.Ledger("photos/sub/report.json")
-    book.add([record("photos/x.jpg", "a.jpg")])
+    ledger = state.Ledger("photos/sub/report.json")
+    ledger.add([record("photos/x.jpg", "a.jpg")])
     if is_finished:
-        book.close()
+        ledger.close()
     assert "photos/sub/a.jpg" not in planned(["photos"], "elsewhere")
     jobs = discovery.plan(["photos/sub/a.jpg"], "elsewhere")
     assert "itself a result" in errors(jobs)["photos/sub/a.jpg"]
@@ -159,9 +159,9 @@ def test_name_that_is_no_utf8(tree):
     (tree / "photos" / name).write_bytes(b"x")
     jobs = discovery.plan(["photos"], "out")
     (job,) = (job for job in jobs if job.source.name == name)
-    book = state.Ledger("out/report.json")
-    book.add([record(str(job.source), book.relative(job.output))])
-    book.close()
+    ledger = state.Ledger("out/report.json")
+    ledger.add([record(str(job.source), ledger.relative(job.output))])
+    ledger.close()
     files = json.loads((tree / "out" / "report.json").read_text())["files"]
     assert os.fsencode(files[0]["output"]) == b"caf\xe9.jpg"
 
@@ -176,26 +176,26 @@ def test_dry_run_has_names_of_its_own(tree):
 
 def test_result_is_done_only_byte_for_byte_and_newer(tree):
     source, output = tree / "photos" / "a.jpg", tree / "out" / "a.jpg"
-    book = state.Ledger(tree / "out" / "report.json")
-    assert not book.is_done(source, output)
-    book.add([record("a", "a.jpg", sha256=atomic.hash_of(b"result"))])
-    assert not book.is_done(source, output)  # recorded, then killed before the move
+    ledger = state.Ledger(tree / "out" / "report.json")
+    assert not ledger.is_done(source, output)
+    ledger.add([record("a", "a.jpg", sha256=atomic.hash_of(b"result"))])
+    assert not ledger.is_done(source, output)  # recorded, then killed before the move
     atomic.write_atomically(output, b"result")
-    assert book.is_done(source, output)
+    assert ledger.is_done(source, output)
     os.utime(source, ns=(2**62, 2**62))
-    assert not book.is_done(source, output)
+    assert not ledger.is_done(source, output)
     os.utime(source, ns=(0, 0))
     output.write_bytes(b"changed")
-    assert not book.is_done(source, output) and not book.owns(output)
+    assert not ledger.is_done(source, output) and not ledger.owns(output)
 
 
 def test_journal_survives_a_kill_in_the_middle_of_a_line(tree):
     path = tree / "out" / "report.json"
-    book = state.Ledger(path)
+    ledger = state.Ledger(path)
     made_with = {"model": {}, "settings": {"seed": 1}, "versions": {}}
-    book.add_run("r", made_with | {"recognizers": []})
-    book.add([record("a", "a.jpg")])
-    book.add([record("b", "b.jpg")])
+    ledger.add_run("r", made_with | {"recognizers": []})
+    ledger.add([record("a", "a.jpg")])
+    ledger.add([record("b", "b.jpg")])
     journal = state.journal_of(path)
     journal.write_bytes(journal.read_bytes()[:-20])
     again = state.Ledger(path)
@@ -210,9 +210,9 @@ def test_journal_survives_a_kill_in_the_middle_of_a_line(tree):
 def test_later_run_adds_to_the_report(tree):
     path = tree / "out" / "report.json"
     for name in ("a.jpg", "b.jpg"):
-        book = state.Ledger(path)
-        book.add([record(name, name)])
-        book.close()
+        ledger = state.Ledger(path)
+        ledger.add([record(name, name)])
+        ledger.close()
     assert len(json.loads(path.read_text())["files"]) == 2
 
 

@@ -12,6 +12,8 @@ import PIL.Image
 import pytest
 
 from id2face_jax.anonymize.batch import discovery, pictures, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.io import images
 from tests.anonymize import planted
 from tests.anonymize.folders import contents, make, run, save, states
@@ -206,7 +208,7 @@ def test_no_face(photos, policy, state, is_written):
 
 
 def test_pictures_whose_faces_all_stay_are_no_results(photos):
-    people = runner.People(chooser=lambda faces: [False] * len(faces))
+    people = People(chooser=lambda faces: [False] * len(faces))
     records = run(people=people)
     assert set(states(records).values()) == {"refused"} and not contents()
     assert "are to be kept" in records["a.png"]["message"]
@@ -266,12 +268,10 @@ def test_one_picture_that_breaks_the_models_stops_no_other(photos, error):
 
 def test_dry_run_shows_boxes_but_no_face(photos):
     jobs = discovery.for_dry_run(discovery.plan(["photos/a.png"], "out"))
-    book = state.Ledger("out/dry-run.json")
+    ledger = state.Ledger("out/dry-run.json")
     anonymizer = make(max_attempts=0)
-    runner.run(
-        anonymizer, jobs, book, runner.Choices(dry_run=True), runner.People(), True
-    )
-    book.close()
+    runner.run(anonymizer, jobs, ledger, FileOptions(dry_run=True), People(), True)
+    ledger.close()
     assert not anonymizer.tools.generator.requests
     drawn = np.asarray(PIL.Image.open("out/a.png.boxes.png")).astype(int)
     assert np.abs(drawn - planted.picture(0))[60:120, 70:130].mean() > 40
@@ -286,7 +286,7 @@ def test_dry_run_shows_boxes_but_no_face(photos):
 )
 def test_choices_that_make_no_sense_are_errors(wrong):
     with pytest.raises(ValueError):
-        runner.Choices(**wrong)
+        FileOptions(**wrong)
 
 
 def test_pictures_are_read_batch_by_batch(photos, monkeypatch):

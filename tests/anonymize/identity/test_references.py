@@ -1,14 +1,18 @@
 """Who stays, who changes, and whose pseudonym a face gets."""
 
+import hmac
+
 import numpy as np
 import PIL.Image
 import pytest
 
 from id2face_jax.anonymize.batch import discovery, people, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.identity import gallery, keys, references
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.pipeline.face import Face
-from id2face_jax.anonymize.pipeline.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.faces.detect import Detection
 from tests.anonymize import planted
 
@@ -20,7 +24,7 @@ def make(**settings):
         planted.PlantedGenerator(planted.other_face),
         [planted.PlantedRecognizer()],
         planted.PlantedDetector(),
-        Settings(**settings),
+        FaceOptions(**settings),
     )
 
 
@@ -173,6 +177,39 @@ def test_gallery_is_encrypted_and_bound_to_its_key(tmp_path):
         gallery.read(path, KEY, "other")
 
 
+def first_format(content):
+    """As 0.1.0 sealed under KEY: a nonce, content xor HMAC in counter mode, a tag."""
+
+    def stream(secret, message, size):
+        blocks = (
+            hmac.digest(secret, message + number.to_bytes(8, "big"), "sha256")
+            for number in range(size // 32 + 1)
+        )
+        return b"".join(blocks)[:size]
+
+    nonce = bytes(range(16))
+    mask = stream(stream(KEY, b"seal: encryption", 32), nonce, len(content))
+    hidden = nonce + bytes(a ^ b for a, b in zip(content, mask, strict=True))
+    return hidden + hmac.digest(stream(KEY, b"seal: tag", 32), hidden, "sha256")
+
+
+def test_gallery_of_the_first_format_is_read_and_written_anew(tmp_path):
+    book, path = gallery.Gallery("planted"), tmp_path / "g"
+    book.add(crowd()[0], 0.6)
+    gallery.write(path, KEY, book)
+    old = first_format(keys.unseal(KEY, path.read_bytes()))
+    path.write_bytes(old)
+    found = gallery.read(path, KEY, "planted")
+    assert found.owners == book.owners
+    gallery.write(path, KEY, found)
+    assert path.read_bytes().startswith(b"id2face sealed 2")
+    assert gallery.read(path, KEY, "planted").owners == book.owners
+    for wrong in (old[:-1], old[:60] + b"x" + old[61:]):
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match="damaged or belongs to another key"):
+            gallery.read(path, KEY, "planted")
+
+
 @pytest.mark.parametrize("content", [b"", b"x", bytes(1000)])
 def test_seal_gives_back_what_it_got(content):
     sealed = keys.seal(KEY, content)
@@ -192,9 +229,9 @@ def test_same_face_in_two_files_and_two_runs_gets_one_identity(tmp_path):
         namer = people.namer_by_similarity(
             anonymizer.tools, jobs, tmp_path / "g", quiet=True
         )
-        book = state.Ledger(tmp_path / f"{len(names)}.json")
-        choices = runner.Choices(overwrite=True, batch_size=1)
-        runner.run(anonymizer, jobs, book, choices, runner.People(namer), quiet=True)
+        ledger = state.Ledger(tmp_path / f"{len(names)}.json")
+        options = FileOptions(overwrite=True, batch_size=1)
+        runner.run(anonymizer, jobs, ledger, options, People(namer), quiet=True)
         requests = anonymizer.tools.generator.requests
         first = [r for r in requests if r.angles[0] == 100][: len(names)]
         return {n: r.latents.tobytes() for n, r in zip(names, first, strict=True)}

@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 40, 60
 
 @pytest.fixture
 def scene():
-    """Four flat quarters, which lossy formats keep: red, green / blue, grey."""
+    """Four flat quarters, which lossy formats keep: red, green / blue, gray."""
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[:20, :30], pixels[:20, 30:] = (200, 30, 40), (30, 180, 60)
     pixels[20:, :30], pixels[20:, 30:] = (40, 60, 220), (120, 120, 120)
@@ -28,7 +28,7 @@ def scene():
 
 
 def quarters(pixels):
-    """The colours at the middles of the quarters."""
+    """The colors at the middles of the quarters."""
     height, width = pixels.shape[:2]
     rows, columns = [height // 4, 3 * height // 4], [width // 4, 3 * width // 4]
     return pixels[np.ix_(rows, columns)].reshape(4, -1).astype(int)
@@ -94,12 +94,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_colours_come_through(tmp_path, scene, name):
+def test_colors_come_through(tmp_path, scene, name):
     image, options = KINDS[name](PIL.Image.fromarray(scene))
     path = save(tmp_path / name, image, **options)
     photo = images.read(path)
     near(photo.pixels, scene)
-    assert not photo.is_grey and photo.alpha is None
+    assert not photo.is_gray and photo.alpha is None
     near(decoded(images.encode(photo, photo.pixels, path.suffix)), scene)
 
 
@@ -107,23 +107,23 @@ def decoded(content):
     return np.asarray(PIL.Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-@pytest.mark.parametrize("name", ["grey.jpg", "grey.png", "bits.png", "grey16.png"])
-def test_grey_stays_grey(tmp_path, name):
+@pytest.mark.parametrize("name", ["gray.jpg", "gray.png", "bits.png", "gray16.png"])
+def test_gray_stays_gray(tmp_path, name):
     ramp = np.tile(np.linspace(0, 255, WIDTH), (HEIGHT, 1))
-    if name == "grey16.png":
+    if name == "gray16.png":
         cv2.imwrite(str(tmp_path / name), np.uint16(ramp * 257))
     else:
         mode = "1" if name == "bits.png" else "L"
         save(tmp_path / name, PIL.Image.fromarray(np.uint8(ramp)).convert(mode))
     photo = images.read(tmp_path / name)
-    assert photo.is_grey
+    assert photo.is_gray
     assert photo.pixels[5, 3].max() < 40 and photo.pixels[5, -3].min() > 200
     suffix = (tmp_path / name).suffix
     image = PIL.Image.open(io.BytesIO(images.encode(photo, photo.pixels, suffix)))
     assert image.mode == "L"
 
 
-def test_sixteen_bit_colour(tmp_path, scene):
+def test_sixteen_bit_color(tmp_path, scene):
     wide = scene.astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / "a.png"), wide[..., ::-1])
     tifffile.imwrite(tmp_path / "a.tif", wide, photometric="rgb")
@@ -132,7 +132,7 @@ def test_sixteen_bit_colour(tmp_path, scene):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg", ".gif"])
-def test_alpha_stays_and_hidden_colours_go(tmp_path, scene, suffix):
+def test_alpha_stays_and_hidden_colors_go(tmp_path, scene, suffix):
     alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
     alpha[:20, :30] = 0
     image = PIL.Image.fromarray(np.dstack([scene, alpha]))
@@ -148,14 +148,14 @@ def test_alpha_stays_and_hidden_colours_go(tmp_path, scene, suffix):
     near(np.asarray(written.convert("RGB"))[20:], scene[20:])
 
 
-def test_transparent_colour_of_a_palette(tmp_path, scene):
+def test_transparent_color_of_a_palette(tmp_path, scene):
     image = PIL.Image.fromarray(scene).quantize(8)
     image.info["transparency"] = image.getpixel((5, 5))
     photo = images.read(save(tmp_path / "a.png", image))
     assert photo.alpha[5, 5] == 0 and photo.alpha[35, 55] == 255
 
 
-def test_colour_profile_stays_except_that_of_inks(tmp_path, scene):
+def test_color_profile_stays_except_that_of_inks(tmp_path, scene):
     image = PIL.Image.fromarray(scene)
     photo = images.read(save(tmp_path / "a.png", image, icc_profile=SRGB))
     written = PIL.Image.open(io.BytesIO(images.encode(photo, photo.pixels, ".jpg")))

@@ -9,7 +9,7 @@ import skimage.data
 
 from id2face_jax import demo
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.anonymize.pipeline.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import CenterFaceDetector
 from tests.anonymize import planted
@@ -29,7 +29,7 @@ def make(detector, function, recognizer=None, more=(), **settings):
         planted.PlantedGenerator(function),
         [recognizer or planted.PlantedRecognizer(), *more],
         detector,
-        Settings(**settings),
+        FaceOptions(**settings),
     )
 
 
@@ -67,7 +67,7 @@ def test_refusal_gives_no_picture(detector):
 
 
 def test_smudge_is_no_face(detector):
-    result = make(detector, planted.grey)(PORTRAIT)
+    result = make(detector, planted.gray)(PORTRAIT)
     (face,) = result.faces
     assert face.state == "fallback" and face.attempts == 4
 
@@ -100,7 +100,7 @@ def test_every_recognizer_must_pass(detector):
 def test_face_of_a_neighbour_is_no_new_face(detector):
     swap = {}
 
-    def neighbour(requests, row):
+    def neighbor(requests, row):
         swap.setdefault(bytes(requests.embeddings[row]), requests.crops[row])
         others = [
             c for key, c in swap.items() if key != bytes(requests.embeddings[row])
@@ -109,7 +109,7 @@ def test_face_of_a_neighbour_is_no_new_face(detector):
         return planted.composite(requests, row, np.float64(new))
 
     pair = np.concatenate([PORTRAIT, np.roll(PORTRAIT, 60, 2)[:, ::-1]], axis=1)
-    result = make(detector, neighbour)(np.ascontiguousarray(pair))
+    result = make(detector, neighbor)(np.ascontiguousarray(pair))
     assert result.state == "fallback"
     assert "fallback" in {face.state for face in result.faces}
 
@@ -161,7 +161,7 @@ def test_array_view_pil_image_and_file_are_one_picture(detector, tmp_path):
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
     ],
-    ids=["grey", "float", "four channels", "empty"],
+    ids=["gray", "float", "four channels", "empty"],
 )
 def test_arrays_that_are_no_rgb_picture_are_errors(detector, wrong):
     with pytest.raises(ValueError, match="use RGB pixels"):
@@ -172,7 +172,7 @@ def test_other_settings_take_the_same_models(detector):
     anonymizer = make(detector, planted.other_face, strength=100.0)
     other = anonymizer.with_settings(seed=2)
     assert other.tools.generator is anonymizer.tools.generator
-    assert other.tools.settings == Settings(seed=2, strength=100.0)
+    assert other.tools.settings == FaceOptions(seed=2, strength=100.0)
     expected = make(detector, planted.other_face, seed=2, strength=100.0)
     np.testing.assert_array_equal(other(PORTRAIT).image, expected(PORTRAIT).image)
 
@@ -316,11 +316,11 @@ def test_pseudonym_has_two_chances_before_it_is_given_up(detector):
 )
 def test_settings_that_would_show_faces_are_errors(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Settings(**wrong)
+        FaceOptions(**wrong)
 
 
 def test_key_is_not_shown():
-    assert "secret" not in repr(Settings(key=b"secret" * 6))
+    assert "secret" not in repr(FaceOptions(key=b"secret" * 6))
 
 
 def test_recognizer_of_another_model_is_an_error(detector):
@@ -343,7 +343,7 @@ def test_face_cut_to_a_strip_by_the_border_is_blurred(detector):
     before, after = (
         image[top:bottom, left:right].astype(float) for image in (cut, result.image)
     )
-    # Fine detail is gone: neighbouring pixels differ a tenth as much.
+    # Fine detail is gone: neighboring pixels differ a tenth as much.
     fine = [np.abs(np.diff(view, axis=0)).mean() for view in (before, after)]
     assert fine[1] < 0.3 * fine[0]
 

@@ -12,7 +12,7 @@ MASK = face_mask(align.template(SIZE), SIZE)
 
 
 def matrix_at(x, y, scale=1.0, turn=0.0):
-    """The crop matrix of a face whose crop is centred on (x, y); turn in degrees."""
+    """The crop matrix of a face whose crop is centered on (x, y); turn in degrees."""
     angle = np.deg2rad(turn)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = linear / scale
@@ -70,7 +70,7 @@ def test_crop_shows_a_finished_neighbour_and_its_own_original():
     black = np.zeros((SIZE, SIZE, 3), np.uint8)
     work = canvas.Canvas(image)
     work.paint(0, black, first, MASK)
-    # The neighbour's view: all that the first face painted is black, none is original.
+    # The neighbor's view: all that the first face painted is black, none is original.
     seen = work.cut(1, second, MASK)
     expected = align.crop(work.current, second, SIZE)
     assert np.abs(seen.astype(int) - expected).max() <= 1
@@ -95,7 +95,7 @@ def test_finished_face_is_never_repainted_with_original_pixels():
     # A generator that gives back what it sees.
     work.paint(1, work.cut(1, second, MASK), second, MASK)
     after = work.current[inner].astype(int)
-    # The colour match may shift levels; the original 200 must not come back.
+    # The color match may shift levels; the original 200 must not come back.
     assert np.all(after <= before + 60)
 
 
@@ -125,7 +125,7 @@ def test_blur_keeps_no_detail():
     hidden, flat = (work.current[inside].astype(int) for work in coarse)
     assert image[inside].std() > 60 and hidden.std() < 12
     assert abs(hidden.mean() - flat.mean()) < 8
-    # Nothing is left but smooth colours: neighbours are almost equal.
+    # Nothing is left but smooth colors: neighbors are almost equal.
     assert np.abs(np.diff(hidden, axis=0)).max() <= 4
 
 

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from id2face_jax import atomic, cli
 from id2face_jax.anonymize.batch import archives, runner
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from tests.anonymize import planted
 from tests.anonymize.folders import make
 from tests.anonymize.io.test_images import animated, png_of, stored_turned
@@ -49,7 +51,7 @@ def opaque():
 
 
 def wide():
-    return encoded("PNG", PIL.Image.new("RGB", (20_000, 40), "grey"))
+    return encoded("PNG", PIL.Image.new("RGB", (20_000, 40), "gray"))
 
 
 # What is to come of it: "" is a new face, else why it is refused.
@@ -59,8 +61,8 @@ ODD = {
     "truncated.jpg": (lambda: encoded("JPEG")[:-300], "cannot be read"),
     "sixteen.png": (sixteen_bits, ""),
     "cmyk.jpg": (lambda: converted("JPEG", "CMYK"), ""),
-    "grey.png": (lambda: converted("PNG", "L"), ""),
-    "grey-alpha.png": (lambda: converted("PNG", "LA"), ""),
+    "gray.png": (lambda: converted("PNG", "L"), ""),
+    "gray-alpha.png": (lambda: converted("PNG", "LA"), ""),
     "alpha.png": (opaque, ""),
     "palette.png": (lambda: converted("PNG", "P"), ""),
     "still.gif": (lambda: converted("GIF", "P"), ""),
@@ -100,7 +102,7 @@ def is_new(name):
     with PIL.Image.open(pathlib.Path("out", name)) as image:
         after = np.asarray(image.convert("RGB"))
     before = FACE
-    if name.startswith("grey"):
+    if name.startswith("gray"):
         before = np.asarray(PIL.Image.fromarray(FACE).convert("L").convert("RGB"))
     same, face = np.s_[150:190, 5:40], np.s_[60:120, 70:130]
     differences = np.abs(before.astype(int) - after)
@@ -160,7 +162,7 @@ def test_output_that_cannot_be_written_refuses_one_file(here, monkeypatch, code)
 
 
 def test_full_disk_leaves_no_half_a_file(here):
-    write_odd(["alpha.png", "UPPER.JPG", "grey.png"])
+    write_odd(["alpha.png", "UPPER.JPG", "gray.png"])
     cli.main(["anonymize", "photos", "-o", "whole"])
     sizes = [path.stat().st_size for path in pathlib.Path("whole").glob("*.*[gG]")]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -242,9 +244,7 @@ def test_damaged_archive_never_crashes_and_never_shows_the_source(tmp_path, data
     (tmp_path / "a.tar").write_bytes(content)
     part = tmp_path / "part"
     try:
-        archives.anonymize(
-            make(), tmp_path / "a.tar", part, runner.Choices(), runner.People()
-        )
+        archives.anonymize(make(), tmp_path / "a.tar", part, FileOptions(), People())
     except runner.pictures.ERRORS:
         return
     for picture in (encoded("PNG"), encoded("JPEG")):

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from id2face_jax.anonymize.batch import runner
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.report import schema
 from tests.anonymize.folders import make, run
 
@@ -36,7 +36,7 @@ FILE_FIELDS = {
 
 def test_report_has_its_schema_and_no_secret(photos):
     key = bytes(range(32))
-    people = runner.People(lambda source: lambda faces: ["Ann Person"] * len(faces))
+    people = People(lambda source: lambda faces: ["Ann Person"] * len(faces))
     run(make(key=key), people=people)
     text = pathlib.Path("out/report.json").read_text()
     content = json.loads(text)
@@ -57,7 +57,7 @@ def test_report_has_its_schema_and_no_secret(photos):
     assert key.hex() not in text and "Ann Person" not in text
     totals = content["totals"]
     assert totals["files"]["anonymized"] == totals["faces"]["anonymized"] == 3
-    assert totals["recognised"]["count"] == 0 and totals["recognised"]["high"] < 0.8
+    assert totals["recognized"]["count"] == 0 and totals["recognized"]["high"] < 0.8
     assert totals["new_face"]["share"] == 1.0
 
 

@@ -1,4 +1,4 @@
-"""Reading and writing videos: order, time, sound, colour, size and rotation stay."""
+"""Reading and writing videos: order, time, sound, color, size and rotation stay."""
 
 import dataclasses
 import itertools
@@ -107,7 +107,7 @@ def test_frames_of_changing_size_are_refused(clip, tmp_path):
 
 
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "unspecified"])
-def test_colours_mean_what_they_meant(tmp_path, matrix):
+def test_colors_mean_what_they_meant(tmp_path, matrix):
     bars = np.zeros((720, 1280, 3), np.uint8)
     for column, color in enumerate(itertools.product((40, 200), repeat=3)):
         bars[:, 160 * column : 160 * (column + 1)] = color

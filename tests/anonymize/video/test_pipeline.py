@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.anonymize.pipeline.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.anonymize.video import container, pipeline, tracks
 from id2face_jax.anonymize.video.container import Span
+from id2face_jax.anonymize.video.options import VideoOptions
 from id2face_jax.anonymize.video.tracks import Sighting
 from id2face_jax.faces.detect import Detection
 from tests.anonymize import planted
@@ -32,7 +35,7 @@ def make_anonymizer(function=planted.other_face, detector=None, **settings):
         planted.PlantedGenerator(function),
         [planted.PlantedRecognizer()],
         detector or planted.PlantedDetector(),
-        Settings(**settings),
+        FaceOptions(**settings),
     )
 
 
@@ -42,18 +45,18 @@ def clip(tmp_path, monkeypatch):
     return write_clip(tmp_path / "clip.mp4")
 
 
-def run(source, out="out", anonymizer=None, people=None, **choices):
-    """The record of one video run through `files`."""
-    book = state.Ledger(pathlib.Path("report.json"))
+def run(source, out="out", anonymizer=None, people=None, **options):
+    """The record of one video run through `runner`."""
+    ledger = state.Ledger(pathlib.Path("report.json"))
     (record,) = runner.run(
         anonymizer or make_anonymizer(),
         discovery.plan([source], out),
-        book,
-        runner.Choices(**choices),
-        people or runner.People(),
+        ledger,
+        FileOptions(**options),
+        people or People(),
         quiet=True,
     )
-    book.close()
+    ledger.close()
     return record
 
 
@@ -145,13 +148,13 @@ def test_place_of_a_lost_face_is_covered_to_the_end(clip):
         clip,
         anonymizer=make_anonymizer(detector=detector),
         overwrite=True,
-        video=pipeline.Wishes(hold=0.2),
+        video=VideoOptions(hold=0.2),
     )
     after, _ = read_clip("out/clip.mp4")
     assert record["faces"][0]["covered_frames"] == 2
     assert [is_original(pixels) for pixels in after] == [False] * 7 + [True] * 5
     with pytest.raises(ValueError, match="hold is -1"):
-        pipeline.Wishes(hold=-1.0)
+        VideoOptions(hold=-1.0)
 
 
 @pytest.mark.parametrize("num", [NUM_FRAMES - 1, NUM_FRAMES + 1])
@@ -201,18 +204,18 @@ def test_uneven_times_are_kept(tmp_path, monkeypatch):
 
 
 def test_span_writes_nothing_outside(clip):
-    record = run(clip, video=pipeline.Wishes(Span(0.3, 0.8)))
+    record = run(clip, video=VideoOptions(Span(0.3, 0.8)))
     after, times = read_clip("out/clip.mp4")
     assert record["frames"] == 5 and [number_of(f) for f in after] == [3, 4, 5, 6, 7]
     assert times[0] == pytest.approx(0.0, abs=0.01) and sound_of("out/clip.mp4")
     with pytest.raises(ValueError, match="--end must lie after"):
         Span(2.0, 1.0)
-    empty = run(clip, overwrite=True, video=pipeline.Wishes(Span(50.0)))
+    empty = run(clip, overwrite=True, video=VideoOptions(Span(50.0)))
     assert empty["state"] == "refused" and "no frame in the span" in empty["message"]
 
 
 def test_sound_can_be_left_out(clip):
-    run(clip, video=pipeline.Wishes(audio=False))
+    run(clip, video=VideoOptions(audio=False))
     assert sound_of("out/clip.mp4") is None
 
 
@@ -237,7 +240,7 @@ def test_no_face(tmp_path, monkeypatch):
 
 
 def test_kept_person_stays(clip):
-    people = runner.People(chooser=lambda faces: [False] * len(faces))
+    people = People(chooser=lambda faces: [False] * len(faces))
     record = run(clip, people=people, on_no_face="copy")
     assert record["state"] == "no_face" and record["faces"][0]["state"] == "kept"
     before, after = read_clip(clip)[0][5], read_clip("out/clip.mp4")[0][5]
@@ -261,9 +264,9 @@ def test_kept_track_that_goes_astray_is_hidden_there(clip):
         planted.PlantedGenerator(planted.other_face),
         [Turning()],
         planted.PlantedDetector(),
-        Settings(),
+        FaceOptions(),
     )
-    people = runner.People(chooser=lambda faces: [False] * len(faces))
+    people = People(chooser=lambda faces: [False] * len(faces))
     record = run(clip, anonymizer=anonymizer, people=people)
     # One track; its middle is the person that its mean shows, and its ends are not.
     assert record["state"] == "anonymized" and len(record["faces"]) == 1
@@ -282,12 +285,13 @@ def test_track_stays_only_if_it_is_kept_itself():
         return tracks.Track(start, [seen])
 
     person = pipeline.Person(b"digest", (ann + like_ann) / np.sqrt(2))
-    who = pipeline.Cast(
+    identities = pipeline.VideoIdentities(
         [track(0, ann), track(9, like_ann)], [[], []], [person] * 2, [], 10.0
     )
     chooser = lambda faces: [f.embeddings[0][0] < 0.5 for f in faces]  # noqa: E731
-    assert pipeline.meet(who, None, chooser)[1] == {0}
-    assert pipeline.meet(who, None, lambda faces: [True] * len(faces))[1] == set()
+    assert pipeline.assign(identities, None, chooser)[1] == {0}
+    kept = pipeline.assign(identities, None, lambda faces: [True] * len(faces))[1]
+    assert kept == set()
 
 
 def test_key_names_the_person_of_the_whole_video(clip):
@@ -298,7 +302,7 @@ def test_key_names_the_person_of_the_whole_video(clip):
         seen.append(len(faces))
         return ["ann"] * len(faces)
 
-    run(clip, anonymizer=anonymizer, people=runner.People(lambda source: namer))
+    run(clip, anonymizer=anonymizer, people=People(lambda source: namer))
     assert seen == [1]
     asked = anonymizer.tools.generator.requests
     other = make_anonymizer(key=b"k" * 32)

@@ -7,7 +7,7 @@ import dataclasses
 MAX_ANGLE = 150.0
 # What the attributes keep of the source adds to what is asked for: at 90 degrees the
 # new face's measured cosine to its source is 0.07, at 100 it is 0.00 (200 photos of the
-# split "validation", built-in recogniser, by which alone this was chosen).
+# split "validation", built-in recognizer, by which alone this was chosen).
 STRENGTH = 100.0
 _RANGES = {
     "strength": (
@@ -22,7 +22,7 @@ _RANGES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class FaceOptions:
     """What a user chooses.
 
     Attributes:
