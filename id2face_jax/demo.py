@@ -19,6 +19,7 @@ from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report.record import FileRecord
 
 _SHEET_HEIGHT = 256  # pixels of a picture on the sheet
 
@@ -46,7 +47,7 @@ def _turned(image: UInt8[np.ndarray, "h w 3"], degrees: float):
     )
 
 
-def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
+def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[FileRecord]:
     """Writes before/, after/, sheet.png and report.json to `out`; returns the records.
 
     What an earlier demonstration left there is replaced.
@@ -64,12 +65,12 @@ def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
     return records
 
 
-def _sheet(out: pathlib.Path, records: Sequence[dict]) -> bytes:
+def _sheet(out: pathlib.Path, records: Sequence[FileRecord]) -> bytes:
     """Before and after of every picture that was written, as a PNG."""
     columns = []
     for record in records:
-        if record["output_sha256"]:
-            pair = (pathlib.Path(record["input"]), out / record["output"])
+        if record.output_sha256:
+            pair = (pathlib.Path(record.input), out / record.output)
             rows = [_fitted(images.to_pixels(path)) for path in pair]
             columns.append(np.concatenate(rows))
     sheet = np.concatenate(columns, axis=1)
@@ -84,12 +85,12 @@ def _fitted(
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def table(records: Sequence[dict]) -> str:
+def table(records: Sequence[FileRecord]) -> str:
     """One line a face: picture, state, cosine to the source, threshold, attempts."""
     lines = [f"{'picture':10} {'state':10} {'cosine':>7} {'threshold':>9} attempts"]
     for record in records:
-        name = pathlib.Path(record["input"]).stem
-        for face in record["faces"]:
+        name = pathlib.Path(record.input).stem
+        for face in record.faces:
             cosine, threshold = (
                 "-" if face[key] is None else f"{face[key]:.3f}"
                 for key in ("cosine", "threshold")
@@ -98,6 +99,6 @@ def table(records: Sequence[dict]) -> str:
                 f"{name:10} {face['state']:10} {cosine:>7} {threshold:>9} "
                 f"{face['attempts']:8}"
             )
-        if not record["faces"]:
-            lines.append(f"{name:10} {record['state']:10} {record['message']}")
+        if not record.faces:
+            lines.append(f"{name:10} {record.state:10} {record.message}")
     return "\n".join(lines)

@@ -10,16 +10,8 @@ ROOT = pathlib.Path(id2face_jax.__file__).parent
 # Lowest first; a part may import those before it and itself. One name may stand for a
 # file at the package's root or for a folder.
 LAYERS = (
-    (
-        "atomic",
-        "compiling",
-        "charts",
-        "diffusion",
-        "errors",
-        "identity",
-        "labels",
-        "pages",
-    ),
+    ("atomic", "charts", "compiling", "diffusion", "errors", "identity"),
+    ("labels", "pages"),
     ("models",),
     ("faces",),
     ("data",),

@@ -78,7 +78,7 @@ def run_on_cluster(deadly):
         check=True,
     )
     found = json.loads(pathlib.Path("out/report.json").read_text())["files"]
-    names = [pathlib.Path(record["input"]).name for record in found]
+    names = [pathlib.Path(record.input).name for record in found]
     return dict(zip(names, found, strict=True))
 
 
@@ -98,7 +98,7 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
     expected = dict.fromkeys((f"{i}.png" for i in range(NUM)), "anonymized")
     expected |= {"5.png": "refused", "empty.jpg": "refused"}
     assert states(records) == expected
-    assert "2 workers died while they worked on it" in records["5.png"]["message"]
+    assert "2 workers died while they worked on it" in records["5.png"].message
     deaths = {path.name: path.stat().st_size for path in tmp_path.glob("died-*")}
     assert deaths == {f"died-{sums[3]}": 1, f"died-{sums[5]}": 2}
     whole = contents("whole")
@@ -119,10 +119,10 @@ def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch
     product, kept = worker([job, other])
     atomic.part_path(job.output).write_bytes(b"of another machine")
     (record,) = cluster._commit(job, product, ledger)
-    assert record["state"] == "refused" and "under the same path" in record["message"]
+    assert record.state == "refused" and "under the same path" in record.message
     (record,) = cluster._commit(other, kept, ledger)
     ledger.close()
-    assert record["state"] == "anonymized" and set(contents()) == {"1.png"}
+    assert record.state == "anonymized" and set(contents()) == {"1.png"}
 
 
 def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
@@ -132,7 +132,7 @@ def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
     for _ in range(2):
         cluster._add_mark(jobs[1])
     cluster._add_mark(jobs[0])
-    states = [p.records[0]["state"] for p in cluster._products(worker, jobs)]
+    states = [p.records[0].state for p in cluster._products(worker, jobs)]
     assert states == ["anonymized", "refused", "anonymized"]
     assert not cluster._mark(jobs[0]).exists()
 

@@ -69,21 +69,21 @@ def measure_stages(anonymizer: Anonymizer, photos: Sequence[pathlib.Path]) -> di
         with stages.measure() as seconds:
             records = _run(anonymizer, photos, out / "measured")
         whole = time.perf_counter() - start
-    faces = sum(len(record["faces"]) for record in records)
+    faces = sum(len(record.faces) for record in records)
     seconds["other"] = whole - sum(seconds.values())
     return {
         "photos": len(photos),
         "faces": faces,
         "seconds": whole,
         "faces_per_s": faces / whole,
-        "states": {s: sum(r["state"] == s for r in records) for s in _states(records)},
+        "states": {s: sum(r.state == s for r in records) for s in _states(records)},
         "stages": seconds,
         "shares": {name: value / whole for name, value in seconds.items()},
     }
 
 
 def _states(records) -> list[str]:
-    return sorted({record["state"] for record in records})
+    return sorted({record.state for record in records})
 
 
 def _run(anonymizer, photos, out: pathlib.Path) -> list[dict]:

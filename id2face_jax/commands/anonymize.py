@@ -248,7 +248,7 @@ def _dataset(args: argparse.Namespace):
     return found
 
 
-def _records(args: argparse.Namespace, jobs, ledger) -> list[dict]:
+def _records(args: argparse.Namespace, jobs, ledger):
     """The records of all jobs, from this process or from a cluster."""
     from id2face_jax.anonymize.batch import runner
 

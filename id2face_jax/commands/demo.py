@@ -32,4 +32,4 @@ def run(args: argparse.Namespace) -> int:
     records = demo.run(anonymizer, out)
     print(demo.table(records))
     print(f"pictures: {out}/before, {out}/after, {out}/sheet.png; {out}/report.json")
-    return 3 if any(record["state"] == "refused" for record in records) else 0
+    return 3 if any(record.state == "refused" for record in records) else 0

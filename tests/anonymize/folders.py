@@ -39,7 +39,7 @@ def run(anonymizer=None, out="out", people=None, **options):
         quiet=True,
     )
     ledger.close()
-    return {record["input"].removeprefix("photos/"): record for record in records}
+    return {record.input.removeprefix("photos/"): record for record in records}
 
 
 def contents(out="out"):
@@ -51,4 +51,4 @@ def contents(out="out"):
 
 
 def states(records):
-    return {name: record["state"] for name, record in records.items()}
+    return {name: record.state for name, record in records.items()}

@@ -20,6 +20,7 @@ from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.batch.pictures import Item
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.labels import webdataset
 from id2face_jax.labels.webdataset import Sample
 
@@ -32,7 +33,7 @@ def anonymize(
     part: pathlib.Path,
     options: FileOptions,
     people: People,
-) -> tuple[list[dict], list[str], int]:
+) -> tuple[list[FileRecord], list[str], int]:
     """Writes the archive `source` anew to `part`.
 
     Returns the records of its pictures, each with the member's name as its output; the
@@ -72,7 +73,7 @@ def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
 
 def _done(
     anonymizer, source, group: Sequence[Sample], options, people
-) -> Iterator[tuple[Sample, list[dict]]]:
+) -> Iterator[tuple[Sample, list[FileRecord]]]:
     """The samples as they are to be written, empty if not at all, with records."""
     problems = [webdataset.problem(sample, options.members) for sample in group]
     good = [s for s, problem in zip(group, problems, strict=True) if problem is None]
@@ -96,21 +97,21 @@ def _done(
         yield _rewritten(sample, found, options), _records(sample, found)
 
 
-def _refused_records(sample: Sample, problem: ValueError) -> list[dict]:
+def _refused_records(sample: Sample, problem: ValueError) -> list[FileRecord]:
     names = [member.info.name for member in sample.pictures] or [sample.key]
-    refusal = pictures.refused(problem)
-    return [pictures.blank_record() | refusal | {"output": name} for name in names]
+    return [FileRecord(output=name).refused(problem) for name in names]
 
 
-def _records(sample: Sample, found: Sequence[tuple[dict, bytes | None]]) -> list[dict]:
+def _records(
+    sample: Sample, found: Sequence[tuple[FileRecord, bytes | None]]
+) -> list[FileRecord]:
     is_whole = all(content is not None for _, content in found)
     records = []
     for member, (record, content) in zip(sample.pictures, found, strict=True):
         if content is not None and not is_whole:
-            record |= pictures.refused(
-                ValueError("another picture of its sample has no result")
-            )
-        records.append(record | {"output": member.info.name})
+            lost = ValueError("another picture of its sample has no result")
+            record = record.refused(lost)
+        records.append(record.replace(output=member.info.name))
     return records
 
 

@@ -22,6 +22,7 @@ from id2face_jax.anonymize.batch.discovery import Job
 from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.runner import Product, Worker
 from id2face_jax.anonymize.batch.state import Ledger
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import discard, hash_of_file, part_path
 
 _MAX_DEATHS = 2
@@ -36,7 +37,7 @@ def run(
     address: str,
     num_workers: int | None = None,
     quiet: bool = False,
-) -> list[dict]:
+) -> list[FileRecord]:
     """Works through all jobs and returns their records, those done before first.
 
     Args:
@@ -218,7 +219,7 @@ def _add_mark(job: Job) -> None:
         file.write(b"x")
 
 
-def _commit(job: Job, product: Product, ledger: Ledger) -> list[dict]:
+def _commit(job: Job, product: Product, ledger: Ledger) -> list[FileRecord]:
     part = part_path(job.output)
     if product.sha256 is not None:
         is_whole = part.is_file() and hash_of_file(part) == product.sha256
@@ -227,7 +228,7 @@ def _commit(job: Job, product: Product, ledger: Ledger) -> list[dict]:
                 f"{part} is not what the worker wrote; all machines must see the "
                 "output folder under the same path"
             )
-            product = runner.refusal(job, error, product.records[0]["run"])
+            product = runner.refusal(job, error, product.records[0].run)
     records = runner.commit(job, product, ledger)
     discard(_mark(job))
     return records

@@ -11,10 +11,11 @@ import pathlib
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from id2face_jax.anonymize.batch import discovery, pictures
+from id2face_jax.anonymize.batch import discovery
 from id2face_jax.anonymize.batch.discovery import Job
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import hash_of, write_atomically
 from id2face_jax.errors import UsageError
 from id2face_jax.labels import base, checks, coco, table, voc, webdataset, yolo
@@ -66,8 +67,8 @@ class Dataset:
         return said
 
     def finish(
-        self, records: Sequence[dict], ledger: Ledger, overwrite: bool
-    ) -> list[dict]:
+        self, records: Sequence[FileRecord], ledger: Ledger, overwrite: bool
+    ) -> list[FileRecord]:
         """Writes what follows from the records; returns those of refused label files.
 
         Labels lose what has no result. A folder of a class stays even when it is
@@ -79,7 +80,7 @@ class Dataset:
                     job.output.parent.mkdir(parents=True, exist_ok=True)
         if self.root is None:
             return []
-        written = {r["output"] for r in records if r["output_sha256"]}
+        written = {r.output for r in records if r.output_sha256}
 
         def is_written(picture: PurePath) -> bool:
             return ledger.relative(self.out / picture) in written
@@ -96,7 +97,7 @@ def _write_labels(
     is_written: IsWritten,
     ledger: Ledger,
     overwrite: bool,
-) -> list[dict]:
+) -> list[FileRecord]:
     """Writes the label files of a dataset; returns the records of those refused."""
     refused = []
     for file in files:
@@ -108,8 +109,7 @@ def _write_labels(
             if content is not None:
                 checks.check(source.name, content)
         except (ValueError, OSError) as error:
-            record = pictures.blank_record() | pictures.refused(error)
-            record |= {"input": str(source), "output": key, "run": ""}
+            record = FileRecord(input=str(source), output=key).refused(error)
             ledger.remove(output)
             ledger.add([record])
             refused.append(record)

@@ -24,6 +24,7 @@ from id2face_jax.anonymize.pipeline import stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
 from id2face_jax.anonymize.pipeline.parallel import over_cores
 from id2face_jax.anonymize.report import preview
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import hash_of
 
 # What a file can make the libraries below raise; anything else is our own fault.
@@ -52,27 +53,9 @@ class Item:
     size: tuple[int, int] | None = None
 
 
-def blank_record() -> dict:
-    """A picture's record before anything is known."""
-    return {
-        "state": "refused",
-        "message": "",
-        "faces": [],
-        "covered": [],
-        "output_sha256": None,
-        "seconds": 0.0,
-    }
-
-
-def refused(error: Exception) -> dict:
-    """What an error adds to a record."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    return {"state": "refused", "output_sha256": None, "message": message}
-
-
 def results(
     anonymizer: Anonymizer, items: Iterable[Item], options: FileOptions, people: People
-) -> Iterator[tuple[dict, bytes | None]]:
+) -> Iterator[tuple[FileRecord, bytes | None]]:
     """For each item, in order, its record and the encoded result, if it has one."""
     for batch in _batches(items, options.batch_size):
         start = time.perf_counter()
@@ -143,49 +126,48 @@ def _anonymized(anonymizer, batch, options, people) -> list[Result | Exception]:
     return found
 
 
-def _record(anonymizer, options, seconds, work) -> tuple[dict, bytes | None]:
+def _record(anonymizer, options, seconds, work) -> tuple[FileRecord, bytes | None]:
     """Record and encoded result of one picture; work: ((item, photo), result)."""
     (item, photo), result = work
-    record, content = blank_record() | {"seconds": seconds}, None
+    record = FileRecord(seconds=seconds)
+    if isinstance(result, Exception):
+        return record.refused(result), None
+    parts = {name: tuple(result.report[name]) for name in ("faces", "covered")}
+    record = record.replace(state=result.state, **parts)
     try:
-        if isinstance(result, Exception):
-            raise result
-        content = _finish(anonymizer, item, photo, result, record, options)
+        return _finish(anonymizer, item, photo, result, record, options)
     except ERRORS as error:
-        record |= refused(error)
-    return record, content
+        return record.refused(error), None
 
 
-def _finish(anonymizer, item, photo, result, record, options) -> bytes | None:
-    """The encoded result, if there is to be one; raises ValueError if it is refused."""
-    record |= result.report
-    faces = result.faces
+def _finish(
+    anonymizer, item, photo, result, record: FileRecord, options
+) -> tuple[FileRecord, bytes | None]:
+    """Record and result, if there is to be one; raises ValueError if it is refused."""
     if result.state == "refused":
-        num = sum(face.state == "refused" for face in faces)
-        raise ValueError(f"{num} of {len(faces)} faces could not be hidden")
-    if is_without_result(record, options):
-        return None
+        num = sum(face.state == "refused" for face in result.faces)
+        raise ValueError(f"{num} of {len(result.faces)} faces could not be hidden")
+    if result.state == "no_face":
+        record = without_face(record, options)
+        if options.on_no_face == "skip":
+            return record, None
     if result.covered:
         num = len(result.covered)
-        record["message"] = f"blurred {num} more that may be faces"
+        record = record.replace(message=f"blurred {num} more that may be faces")
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
     pixels = preview.draw(result) if options.dry_run else result.image
     content = images.encode(photo, pixels, item.suffix, options.metadata)
-    record["output_sha256"] = hash_of(content)
-    return content
+    return record.replace(output_sha256=hash_of(content)), content
 
 
-def is_without_result(record: dict, options: FileOptions) -> bool:
-    """Whether there is nothing to write; raises ValueError if that is a refusal."""
-    if record["state"] != "no_face":
-        return False
-    num = len(record["faces"])
-    kept = f"all faces, {num}, are to be kept"
-    record["message"] = kept if num else "no face was found"
+def without_face(record: FileRecord, options: FileOptions) -> FileRecord:
+    """The record of what has no face to change; raises ValueError if refused."""
+    num = len(record.faces)
+    message = f"all faces, {num}, are to be kept" if num else "no face was found"
     if options.on_no_face == "refuse":
-        raise ValueError(f"{record['message']}; --on-no-face copy or skip allows it")
-    return options.on_no_face == "skip"
+        raise ValueError(f"{message}; --on-no-face copy or skip allows it")
+    return record.replace(message=message)
 
 
 def _shows_face(anonymizer: Anonymizer, alpha: np.ndarray) -> bool:

@@ -24,6 +24,7 @@ from id2face_jax.anonymize.batch.pictures import Item
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.report import schema
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.anonymize.video import container, pipeline
 from id2face_jax.atomic import discard, hash_of, hash_of_file, part_path, write_part
 from id2face_jax.labels import webdataset
@@ -34,13 +35,12 @@ class Product:
     """What a worker made of a job.
 
     Attributes:
-      records: of the file, or of each picture in an archive, whose "output" is then
-        the member's name.
+      records: of the file, or of each picture in an archive.
       sha256: of the part file; None if there is nothing to put in place.
       dropped: samples that an archive has lost; None for other files.
     """
 
-    records: list[dict]
+    records: list[FileRecord]
     sha256: str | None = None
     dropped: list[str] | None = None
 
@@ -62,7 +62,7 @@ class Worker:
     ):
         """quiet: no progress bars of videos on stderr."""
         self._quiet = quiet
-        self._anonymizer, self._choices, self._people = anonymizer, options, people
+        self._anonymizer, self._options, self._people = anonymizer, options, people
         settings = dataclasses.asdict(options) | {"people": people.rule}
         del settings["overwrite"]  # it changes no result
         self.made_with = schema.run_record(anonymizer.tools, **settings)
@@ -81,21 +81,21 @@ class Worker:
             Item(job.source, job.output.suffix, job.read_picture, job.size)
             for job in jobs
         ]
-        results = pictures.results(self._anonymizer, items, self._choices, self._people)
+        results = pictures.results(self._anonymizer, items, self._options, self._people)
         for job, (record, content) in zip(jobs, results, strict=True):
-            record |= {"input": str(job.source), "run": self.run_id}
+            record = record.replace(input=str(job.source), run=self.run_id)
             try:
                 if content is not None:
                     write_part(job.output, content)
             except OSError as error:
-                record |= pictures.refused(error)
-            yield Product([record], record["output_sha256"])
+                record = record.refused(error)
+            yield Product([record], record.output_sha256)
 
     def _large(self, job: Job) -> Product:
         start = time.perf_counter()
         make = self._video if is_video(job) else self._archive
         try:
-            if self._choices.dry_run or job.output.suffix.lower() not in _LARGE:
+            if self._options.dry_run or job.output.suffix.lower() not in _LARGE:
                 raise ValueError(
                     f"a video becomes a video, {' '.join(container.SUFFIXES)}, an "
                     "archive an archive, and a dry run shows photos alone"
@@ -106,10 +106,15 @@ class Worker:
         except pictures.ERRORS as error:
             product = refusal(job, error)
         seconds = round(time.perf_counter() - start, 3)
-        for record in product.records:
-            record |= {"input": str(job.source), "run": self.run_id}
-            record["seconds"] = record["seconds"] or seconds
-        return product
+        records = [
+            record.replace(
+                input=str(job.source),
+                run=self.run_id,
+                seconds=record.seconds or seconds,
+            )
+            for record in product.records
+        ]
+        return dataclasses.replace(product, records=records)
 
     def _video(self, job: Job, part: pathlib.Path) -> Product:
         tally, flicker, remark = pipeline.anonymize(
@@ -117,22 +122,28 @@ class Worker:
             job.source,
             part,
             job.output.suffix.lower(),
-            self._choices.video,
+            self._options.video,
             namer=self._people.namer(job.source),
             chooser=self._people.chooser,
             quiet=self._quiet,
         )
-        record = pictures.blank_record()
-        record |= {"state": tally.state, "faces": tally.records()}
-        record |= {"flicker": flicker, "frames": tally.num_frames, "message": remark}
-        if pictures.is_without_result(record, self._choices):
-            return Product([record])
-        record["output_sha256"] = _synced_hash(part)
-        return Product([record], record["output_sha256"])
+        record = FileRecord(
+            tally.state,
+            remark,
+            tuple(tally.records()),
+            frames=tally.num_frames,
+            flicker=flicker,
+        )
+        if tally.state == "no_face":
+            record = pictures.without_face(record, self._options)
+            if self._options.on_no_face == "skip":
+                return Product([record])
+        record = record.replace(output_sha256=_synced_hash(part))
+        return Product([record], record.output_sha256)
 
     def _archive(self, job: Job, part: pathlib.Path) -> Product:
         records, dropped, num_written = archives.anonymize(
-            self._anonymizer, job.source, part, self._choices, self._people
+            self._anonymizer, job.source, part, self._options, self._people
         )
         return Product(records, _synced_hash(part) if num_written else None, dropped)
 
@@ -171,7 +182,7 @@ def groups(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 
 def begin(
     jobs: Sequence[Job], ledger: Ledger, options: FileOptions
-) -> tuple[list[Job], list[dict]]:
+) -> tuple[list[Job], list[FileRecord]]:
     """The jobs that are left to do, and the records of those that are not.
 
     Those are done already, or refused at once.
@@ -208,13 +219,12 @@ def _check(job: Job, ledger: Ledger, options: FileOptions) -> None:
 
 def refusal(job: Job, error: Exception, run_id: str = "") -> Product:
     """The product of a job that no worker could or should do."""
-    record = pictures.blank_record() | pictures.refused(error)
-    record |= {"input": str(job.source), "run": run_id}
+    record = FileRecord(input=str(job.source), run=run_id).refused(error)
     dropped = [] if is_archive(job) and not job.error else None
     return Product([record], dropped=dropped)
 
 
-def commit(job: Job, product: Product, ledger: Ledger) -> list[dict]:
+def commit(job: Job, product: Product, ledger: Ledger) -> list[FileRecord]:
     """Records a product and puts its result in place; returns the records."""
     output = None if job.error else ledger.relative(job.output)
     records = [_placed(record, output) for record in product.records]
@@ -232,14 +242,14 @@ def commit(job: Job, product: Product, ledger: Ledger) -> list[dict]:
     try:
         os.replace(part_path(job.output), job.output)
     except OSError as error:
-        return commit(job, refusal(job, error, records[0]["run"]), ledger)
+        return commit(job, refusal(job, error, records[0].run), ledger)
     return records
 
 
-def _placed(record: dict, output: str | None) -> dict:
+def _placed(record: FileRecord, output: str | None) -> FileRecord:
     """The record with its output as the report names it."""
-    member = record.get("output")
-    return record | {"output": f"{output}/{member}" if member else output}
+    member = record.output
+    return record.replace(output=f"{output}/{member}" if member else output)
 
 
 def run(
@@ -249,7 +259,7 @@ def run(
     options: FileOptions,
     people: People,
     quiet: bool = False,
-) -> list[dict]:
+) -> list[FileRecord]:
     """Works through all jobs and returns their records, those done before first.
 
     quiet: no progress bar on stderr.

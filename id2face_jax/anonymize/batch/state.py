@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from id2face_jax import atomic
 from id2face_jax.anonymize.batch import shards
 from id2face_jax.anonymize.report import html, schema
+from id2face_jax.anonymize.report.record import FileRecord
 
 REPORT_NAME, DRY_RUN_NAME = "report.json", "dry-run.json"
 
@@ -39,7 +40,7 @@ class Ledger:
         whole = pathlib.Path(path).absolute()
         self.path = shard.report_of(whole) if shard else whole
         self._journal = journal_of(self.path)
-        self.records: dict[str, dict] = {}
+        self.records: dict[str, FileRecord] = {}
         self.runs: dict[str, dict] = {}
         self.run = ""  # the one in work
         # Files of a dataset that are no pictures: label files, archives.
@@ -72,7 +73,7 @@ class Ledger:
             self.records.pop(key, None)
             self._sidecars[key] = sidecar
             self._list(key)
-        for record in line.get("files", ()):
+        for record in map(FileRecord.from_json, line.get("files", ())):
             key = _key(record)
             self.records[key] = record
             self._list(key)
@@ -97,10 +98,13 @@ class Ledger:
     def owns(self, output: pathlib.Path) -> bool:
         """Whether the file at `output` is one that we wrote and nobody changed."""
         key = self.relative(output)
-        record = self._sidecars.get(key) or self.records.get(key)
-        if record is None or not record["output_sha256"] or not output.is_file():
+        if key in self._sidecars:
+            expected = self._sidecars[key]["output_sha256"]
+        else:
+            expected = self.records[key].output_sha256 if key in self.records else None
+        if expected is None or not output.is_file():
             return False
-        return record["output_sha256"] == atomic.hash_of_file(output)
+        return expected == atomic.hash_of_file(output)
 
     def check_replaceable(self, output: pathlib.Path, overwrite: bool) -> None:
         """Raises ValueError if a file is there that is not ours to replace."""
@@ -115,7 +119,7 @@ class Ledger:
         if self.owns(output):
             output.unlink()
 
-    def records_of(self, output: pathlib.Path) -> list[dict]:
+    def records_of(self, output: pathlib.Path) -> list[FileRecord]:
         """The records of a done output, which the report lists from now on."""
         key = self.relative(output)
         keys = sorted(self._members.get(key, {key}))
@@ -123,7 +127,7 @@ class Ledger:
             self._list(each)
         return [self.records[each] for each in keys]
 
-    def add(self, records: Sequence[dict], sidecar: dict | None = None) -> None:
+    def add(self, records: Sequence[FileRecord], sidecar: dict | None = None) -> None:
         """Takes records to the journal, before their output is moved in place.
 
         Args:
@@ -131,7 +135,7 @@ class Ledger:
           sidecar: of the archive, or of a label file: input, output, output_sha256,
             and what it has `dropped`.
         """
-        line = {"files": list(records)}
+        line = {"files": [record.to_json() for record in records]}
         if sidecar is not None:
             line["sidecars"] = [sidecar]
         self._take(line)
@@ -157,12 +161,12 @@ class Ledger:
         And `sidecars`, if there are any: label files and archives that were written.
         """
         files = [r for key, r in sorted(self.records.items()) if self._lists(key)]
-        used = {record["run"] for record in files}
+        used = {record.run for record in files}
         content = {
             "schema": schema.SCHEMA,
             "totals": schema.totals(files),
             "runs": {run: self.runs[run] for run in sorted(used) if run in self.runs},
-            "files": files,
+            "files": [record.to_json() for record in files],
         }
         sidecars = [
             sidecar
@@ -207,9 +211,9 @@ def _by_age(paths: set[pathlib.Path]) -> list[pathlib.Path]:
     return sorted(paths, key=lambda path: (ages[path], path))
 
 
-def _key(record: dict) -> str:
+def _key(record: FileRecord) -> str:
     # An input without an output of its own is known by its own name.
-    return record["output"] or f"input:{record['input']}"
+    return record.output or f"input:{record.input}"
 
 
 def _read_report(path: pathlib.Path) -> dict | None:

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from id2face_jax.anonymize.report import schema
+from id2face_jax.anonymize.report.record import FileRecord
 
 
 def print_summary(
-    records: Sequence[dict],
+    records: Sequence[FileRecord],
     run: str,
     report: pathlib.Path,
     seconds: float,
@@ -30,14 +31,14 @@ def print_summary(
       notes: what else there is to say.
       quiet: nothing on stdout.
     """
-    refused = [record for record in records if record["state"] == "refused"]
+    refused = [record for record in records if record.state == "refused"]
     for record in refused:
         print(
-            _printable(f"refused {record['input']}: {record['message']}"),
+            _printable(f"refused {record.input}: {record.message}"),
             file=sys.stderr,
         )
-    done = [record for record in records if record["output_sha256"]]
-    if num := sum(record["run"] != run for record in done) if run else 0:
+    done = [record for record in records if record.output_sha256]
+    if num := sum(record.run != run for record in done) if run else 0:
         print(
             f"{num} files were done before with other settings or weights and stay as "
             "they are; --overwrite does them again",
@@ -45,7 +46,7 @@ def print_summary(
         )
     if not quiet:
         for record in records:
-            if record.get("flicker"):
+            if record.flicker:
                 print(_printable(_steadiness(record)))
         print(_printable(f"{_summary(records)} in {seconds:.1f} s; see {report}"))
         for note in notes:
@@ -53,7 +54,7 @@ def print_summary(
     return 3 if refused else 0
 
 
-def _summary(records: Sequence[dict]) -> str:
+def _summary(records: Sequence[FileRecord]) -> str:
     totals = schema.totals(records)
     files, faces = (
         ", ".join(f"{count} {state}" for state, count in totals[kind].items() if count)
@@ -62,10 +63,10 @@ def _summary(records: Sequence[dict]) -> str:
     return f"{len(records)} files: {files}; faces: {faces or 'none'}"
 
 
-def _steadiness(record: dict) -> str:
-    flicker = record["flicker"]
+def _steadiness(record: FileRecord) -> str:
+    flicker = record.flicker
     return (
-        f"flicker of {record['input']} from frame to frame: embedding drift "
+        f"flicker of {record.input} from frame to frame: embedding drift "
         f"{flicker['drift']:.3f} (source {flicker['drift_source']:.3f}), warp error "
         f"{flicker['warp']:.1f} gray levels (source {flicker['warp_source']:.1f})"
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import id2face_jax
 from id2face_jax.anonymize.pipeline.face import FACE_STATES, STATES, Face
 from id2face_jax.anonymize.pipeline.pipeline import Tools
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.faces.detect import Detection
 
 SCHEMA = "id2face-report-1"
@@ -99,29 +100,29 @@ def run_record(tools: Tools, **options) -> dict:
     }
 
 
-def totals(files: Sequence[dict]) -> dict:
+def totals(files: Sequence[FileRecord]) -> dict:
     """Counts by state, and how sure one can be that faces are hidden.
 
     `recognized` counts faces in written pictures that a recognizer still matched to a
     source face; by construction it is 0, and its interval says what 0 of so many faces
     means.
     """
-    faces = [face for file in files for face in file["faces"]]
-    written = [f for file in files if file["state"] != "refused" for f in file["faces"]]
+    faces = [face for file in files for face in file.faces]
+    written = [f for file in files if file.state != "refused" for f in file.faces]
     checked = [face for face in written if face["checks"] and face["state"] != "kept"]
     matched = sum(not c["passed"] for face in checked for c in face["checks"])
     changed = [face for face in faces if face["state"] in ("anonymized", "fallback")]
     new = sum(face["state"] == "anonymized" for face in changed)
     return {
-        "files": _counts(STATES, files),
-        "faces": _counts(FACE_STATES, faces),
+        "files": _counts(STATES, [file.state for file in files]),
+        "faces": _counts(FACE_STATES, [face["state"] for face in faces]),
         "new_face": _share(new, len(changed)),
         "recognized": _share(matched, len(checked)),
     }
 
 
-def _counts(states: Sequence[str], records: Sequence[dict]) -> dict:
-    counts = Counter(record["state"] for record in records)
+def _counts(states: Sequence[str], found: Sequence[str]) -> dict:
+    counts = Counter(found)
     return {state: counts[state] for state in states}
 
 

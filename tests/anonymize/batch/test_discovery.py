@@ -8,6 +8,7 @@ import pytest
 from id2face_jax import atomic
 from id2face_jax.anonymize.batch import discovery, state
 from id2face_jax.anonymize.report import schema
+from id2face_jax.anonymize.report.record import FileRecord
 
 
 @pytest.fixture
@@ -117,16 +118,9 @@ def test_results_of_earlier_runs_are_not_read(tree, is_finished):
 
 
 def record(source, output, state="anonymized", sha256="0"):
-    return {
-        "input": source,
-        "output": output,
-        "state": state,
-        "message": "",
-        "faces": [],
-        "output_sha256": sha256,
-        "seconds": 0.1,
-        "run": "r",
-    }
+    return FileRecord(
+        state, input=source, output=output, output_sha256=sha256, seconds=0.1, run="r"
+    )
 
 
 def test_symbolic_links_are_followed_once(tree):

@@ -53,9 +53,7 @@ def test_spoiled_files_are_refused_and_the_rest_goes_on(photos):
     spoil(photos)
     records = run()
     for name, (_, message) in SPOILED.items():
-        assert (
-            records[name]["state"] == "refused" and message in records[name]["message"]
-        )
+        assert records[name].state == "refused" and message in records[name].message
     assert sum(state == "anonymized" for state in states(records).values()) == 3
     assert set(contents()) == {"a.png", "b.jpg", "sub/a.png"}
 
@@ -69,7 +67,7 @@ def test_pass_through_generator_writes_no_original(photos):
         assert np.abs(before - after)[60:120, 70:130].mean() > 40
     records = run(make(planted.pass_through, on_failure="refuse"), out="none")
     assert set(states(records).values()) == {"refused"} and not contents("none")
-    assert records["a.png"]["message"] == "1 of 1 faces could not be hidden"
+    assert records["a.png"].message == "1 of 1 faces could not be hidden"
 
 
 def test_results_do_not_depend_on_batches_or_other_files(photos):
@@ -168,17 +166,17 @@ def test_changed_source_is_done_again(photos):
     first = run()["a.png"]
     time.sleep(0.02)
     save(photos / "a.png", planted.picture(7))
-    assert run()["a.png"]["output_sha256"] != first["output_sha256"]
+    assert run()["a.png"].output_sha256 != first.output_sha256
 
 
 def test_file_of_somebody_else_is_not_overwritten(photos):
     save(pathlib.Path("out/a.png"), planted.picture(3))
     before = pathlib.Path("out/a.png").read_bytes()
     records = run()
-    assert records["a.png"]["state"] == "refused"
-    assert "--overwrite would replace it" in records["a.png"]["message"]
+    assert records["a.png"].state == "refused"
+    assert "--overwrite would replace it" in records["a.png"].message
     assert pathlib.Path("out/a.png").read_bytes() == before
-    assert run(overwrite=True)["a.png"]["state"] == "anonymized"
+    assert run(overwrite=True)["a.png"].state == "anonymized"
 
 
 def test_refused_file_leaves_no_result_of_an_earlier_run(photos):
@@ -200,7 +198,7 @@ def test_no_face(photos, policy, state, is_written):
     exif.get_ifd(0x8825).update({1: "N", 2: (1.0, 2.0, 3.0)})
     save(photos / "wall.jpg", np.full((50, 70, 3), 90, np.uint8), exif=exif)
     record = run(on_no_face=policy)["wall.jpg"]
-    assert record["state"] == state and "no face was found" in record["message"]
+    assert record.state == state and "no face was found" in record.message
     assert ("wall.jpg" in contents()) == is_written
     if is_written:  # written anew, not copied: the place is gone
         with PIL.Image.open("out/wall.jpg") as image:
@@ -211,7 +209,7 @@ def test_pictures_whose_faces_all_stay_are_no_results(photos):
     people = People(chooser=lambda faces: [False] * len(faces))
     records = run(people=people)
     assert set(states(records).values()) == {"refused"} and not contents()
-    assert "are to be kept" in records["a.png"]["message"]
+    assert "are to be kept" in records["a.png"].message
 
 
 def test_face_in_the_alpha_channel_is_refused(photos):
@@ -219,7 +217,7 @@ def test_face_in_the_alpha_channel_is_refused(photos):
     alpha = np.linspace(1, 254, 220).astype(np.uint8)[None].repeat(200, 0)
     save(photos / "alpha.png", np.dstack([planted.picture(1), alpha]))
     record = run()["alpha.png"]
-    assert record["state"] == "refused" and "transparency" in record["message"]
+    assert record.state == "refused" and "transparency" in record.message
 
 
 def test_orientation_and_metadata_through_a_run(photos):
@@ -228,7 +226,7 @@ def test_orientation_and_metadata_through_a_run(photos):
     stored = np.ascontiguousarray(np.rot90(planted.picture(2)))
     save(photos / "turned.jpg", stored, exif=exif, quality=95)
     record = run(metadata="safe")["turned.jpg"]
-    assert record["state"] == "anonymized"
+    assert record.state == "anonymized"
     with PIL.Image.open("out/turned.jpg") as image:
         assert image.size == (220, 200)
         assert image.getexif()[271] == "Camera" and 274 not in image.getexif()
@@ -243,8 +241,8 @@ def test_full_disk_refuses_one_file_and_goes_on(photos, monkeypatch):
     os_replace = os.replace
     monkeypatch.setattr(state.os, "replace", full)
     records = run()
-    assert records["b.jpg"]["state"] == "refused"
-    assert "No space left" in records["b.jpg"]["message"]
+    assert records["b.jpg"].state == "refused"
+    assert "No space left" in records["b.jpg"].message
     assert set(contents()) == {"a.png", "sub/a.png"}
 
 
@@ -278,7 +276,7 @@ def test_dry_run_shows_boxes_but_no_face(photos):
     assert np.any(np.all(drawn == (230, 60, 40), axis=-1))
     # A real run takes neither the preview for a source nor for a result.
     assert set(discovery.plan(["out"], "more")) == set()
-    assert run()["a.png"]["state"] == "anonymized"
+    assert run()["a.png"].state == "anonymized"
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def is_original(pixels):
 def test_every_frame_is_changed_and_all_else_is_kept(clip):
     anonymizer = make_anonymizer()
     record = run(clip, anonymizer=anonymizer)
-    assert record["state"] == "anonymized" and record["frames"] == NUM_FRAMES
-    (face,) = record["faces"]
+    assert record.state == "anonymized" and record.frames == NUM_FRAMES
+    (face,) = record.faces
     assert face["frames"] == NUM_FRAMES and face["blurred_frames"] == 0
     before, times = read_clip(clip)
     after, new_times = read_clip("out/clip.mp4")
@@ -130,7 +130,7 @@ class Blinking(planted.PlantedDetector):
 )
 def test_no_frame_slips_through(clip, detector):
     record = run(clip, anonymizer=make_anonymizer(detector=detector))
-    assert record["state"] == "anonymized"
+    assert record.state == "anonymized"
     before, _ = read_clip(clip)
     after, _ = read_clip("out/clip.mp4")
     for old, new in zip(before, after, strict=True):
@@ -140,9 +140,9 @@ def test_no_frame_slips_through(clip, detector):
 def test_place_of_a_lost_face_is_covered_to_the_end(clip):
     detector = Blinking(blind=range(5, NUM_FRAMES))
     record = run(clip, anonymizer=make_anonymizer(detector=detector))
-    assert record["state"] == "fallback"
-    assert record["faces"][0]["covered_frames"] == NUM_FRAMES - 5
-    assert "7 frames cover places of lost faces" in record["message"]
+    assert record.state == "fallback"
+    assert record.faces[0]["covered_frames"] == NUM_FRAMES - 5
+    assert "7 frames cover places of lost faces" in record.message
     assert not any(is_original(pixels) for pixels in read_clip("out/clip.mp4")[0])
     record = run(
         clip,
@@ -151,7 +151,7 @@ def test_place_of_a_lost_face_is_covered_to_the_end(clip):
         video=VideoOptions(hold=0.2),
     )
     after, _ = read_clip("out/clip.mp4")
-    assert record["faces"][0]["covered_frames"] == 2
+    assert record.faces[0]["covered_frames"] == 2
     assert [is_original(pixels) for pixels in after] == [False] * 7 + [True] * 5
     with pytest.raises(ValueError, match="hold is -1"):
         VideoOptions(hold=-1.0)
@@ -171,15 +171,15 @@ def test_frames_that_were_not_searched_are_not_written(clip, monkeypatch, num):
 
     monkeypatch.setattr(container, "frames", changing)
     record = run(clip)
-    assert record["state"] == "refused"
-    assert "changed while it was read" in record["message"]
+    assert record.state == "refused"
+    assert "changed while it was read" in record.message
     assert not [path for path in pathlib.Path("out").rglob("*") if path.is_file()]
 
 
 def test_face_that_is_hidden_in_no_frame_is_blurred_in_all(clip):
     record = run(clip, anonymizer=make_anonymizer(planted.pass_through, max_attempts=1))
-    assert record["state"] == "fallback"
-    assert record["faces"][0]["blurred_frames"] == NUM_FRAMES
+    assert record.state == "fallback"
+    assert record.faces[0]["blurred_frames"] == NUM_FRAMES
     before, _ = read_clip(clip)
     after, _ = read_clip("out/clip.mp4")
     for old, new in zip(before, after, strict=True):
@@ -189,7 +189,7 @@ def test_face_that_is_hidden_in_no_frame_is_blurred_in_all(clip):
 def test_refused_video_leaves_nothing(clip):
     anonymizer = make_anonymizer(planted.pass_through, on_failure="refuse")
     record = run(clip, anonymizer=anonymizer)
-    assert record["state"] == "refused" and "could not be hidden" in record["message"]
+    assert record.state == "refused" and "could not be hidden" in record.message
     assert not [path for path in pathlib.Path("out").rglob("*") if path.is_file()]
 
 
@@ -197,7 +197,7 @@ def test_uneven_times_are_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     times = [0, 1, 2, 5, 6, 10, 11, 12, 13, 20, 21, 22]
     clip = write_clip(tmp_path / "vfr.mkv", times=times, sound=False)
-    assert run(clip)["state"] == "anonymized"
+    assert run(clip).state == "anonymized"
     _, new_times = read_clip("out/vfr.mkv")
     assert new_times == pytest.approx([t / RATE for t in times], abs=0.002)
     assert sound_of("out/vfr.mkv") is None
@@ -206,12 +206,12 @@ def test_uneven_times_are_kept(tmp_path, monkeypatch):
 def test_span_writes_nothing_outside(clip):
     record = run(clip, video=VideoOptions(Span(0.3, 0.8)))
     after, times = read_clip("out/clip.mp4")
-    assert record["frames"] == 5 and [number_of(f) for f in after] == [3, 4, 5, 6, 7]
+    assert record.frames == 5 and [number_of(f) for f in after] == [3, 4, 5, 6, 7]
     assert times[0] == pytest.approx(0.0, abs=0.01) and sound_of("out/clip.mp4")
     with pytest.raises(ValueError, match="--end must lie after"):
         Span(2.0, 1.0)
     empty = run(clip, overwrite=True, video=VideoOptions(Span(50.0)))
-    assert empty["state"] == "refused" and "no frame in the span" in empty["message"]
+    assert empty.state == "refused" and "no frame in the span" in empty.message
 
 
 def test_sound_can_be_left_out(clip):
@@ -223,7 +223,7 @@ def test_sound_can_be_left_out(clip):
 def test_other_containers(tmp_path, monkeypatch, suffix):
     monkeypatch.chdir(tmp_path)
     clip = write_clip(tmp_path / f"clip{suffix}", num=4, sound=False)
-    assert run(clip)["state"] == "anonymized"
+    assert run(clip).state == "anonymized"
     assert len(read_clip(f"out/clip{suffix}")[0]) == 4
 
 
@@ -232,17 +232,17 @@ def test_no_face(tmp_path, monkeypatch):
     clip = write_clip(
         tmp_path / "wall.mp4", 3, make=lambda i: np.full((64, 80, 3), 90, np.uint8)
     )
-    assert run(clip)["state"] == "refused"
+    assert run(clip).state == "refused"
     skipped = run(clip, on_no_face="skip")
-    assert skipped["state"] == "no_face" and not pathlib.Path("out/wall.mp4").exists()
-    assert run(clip, on_no_face="copy")["state"] == "no_face"
+    assert skipped.state == "no_face" and not pathlib.Path("out/wall.mp4").exists()
+    assert run(clip, on_no_face="copy").state == "no_face"
     assert len(read_clip("out/wall.mp4")[0]) == 3
 
 
 def test_kept_person_stays(clip):
     people = People(chooser=lambda faces: [False] * len(faces))
     record = run(clip, people=people, on_no_face="copy")
-    assert record["state"] == "no_face" and record["faces"][0]["state"] == "kept"
+    assert record.state == "no_face" and record.faces[0]["state"] == "kept"
     before, after = read_clip(clip)[0][5], read_clip("out/clip.mp4")[0][5]
     assert np.abs(face_of(before) - face_of(after)).mean() < 10
 
@@ -269,7 +269,7 @@ def test_kept_track_that_goes_astray_is_hidden_there(clip):
     people = People(chooser=lambda faces: [False] * len(faces))
     record = run(clip, anonymizer=anonymizer, people=people)
     # One track; its middle is the person that its mean shows, and its ends are not.
-    assert record["state"] == "anonymized" and len(record["faces"]) == 1
+    assert record.state == "anonymized" and len(record.faces) == 1
     after, _ = read_clip("out/clip.mp4")
     kept = [is_original(pixels) for pixels in after]
     assert any(kept[4:8]) and not any([*kept[:2], *kept[-2:]])
@@ -325,7 +325,7 @@ def spoil(path, kind):
 def test_spoiled_video_is_refused(clip, kind):
     spoil(clip, kind)
     record = run(clip)
-    assert record["state"] == "refused" and "clip.mp4" in record["message"]
+    assert record.state == "refused" and "clip.mp4" in record.message
     assert not [path for path in pathlib.Path("out").rglob("*") if path.is_file()]
 
 
@@ -335,8 +335,8 @@ def test_video_that_breaks_off_is_said(tmp_path, monkeypatch):
     clip.write_bytes(clip.read_bytes()[: -clip.stat().st_size // 3])
     record = run(clip)
     # Either the decoder notices, or what it could read is safe; it is told anyway.
-    assert record["state"] in ("anonymized", "refused")
-    assert "breaks off" in record["message"]
+    assert record.state in ("anonymized", "refused")
+    assert "breaks off" in record.message
 
 
 def test_sound_alone_and_photos_are_no_videos(clip, tmp_path):
@@ -347,19 +347,17 @@ def test_sound_alone_and_photos_are_no_videos(clip, tmp_path):
         )
         frame.sample_rate = 8000
         opened.mux(voice.encode(frame) + voice.encode())
-    assert "only sound" in run(tmp_path / "s.mp4")["message"]
+    assert "only sound" in run(tmp_path / "s.mp4").message
     record = run(clip, out="out.png")
-    assert (
-        record["state"] == "refused" and "a video becomes a video" in record["message"]
-    )
+    assert record.state == "refused" and "a video becomes a video" in record.message
 
 
 def test_repeat_gives_the_same_bytes_and_is_skipped(clip):
-    first = run(clip)["output_sha256"]
+    first = run(clip).output_sha256
     anonymizer = make_anonymizer()
-    assert run(clip, anonymizer=anonymizer)["output_sha256"] == first
+    assert run(clip, anonymizer=anonymizer).output_sha256 == first
     assert not anonymizer.tools.generator.requests
-    assert run(clip, overwrite=True)["output_sha256"] == first
+    assert run(clip, overwrite=True).output_sha256 == first
 
 
 def test_memory_does_not_grow_with_length(tmp_path, monkeypatch):
@@ -382,11 +380,11 @@ def test_memory_does_not_grow_with_length(tmp_path, monkeypatch):
 
     monkeypatch.setattr(container, "frames", counted)
     monkeypatch.setattr(container.Writer, "write", counted_write)
-    assert run(clip)["frames"] == 40 and most[0] < 10
+    assert run(clip).frames == 40 and most[0] < 10
 
 
 def test_flicker_of_a_still_face_is_small(clip):
     record = run(clip)
-    flicker = record["flicker"]
+    flicker = record.flicker
     assert set(flicker) == {"drift_source", "drift", "warp_source", "warp"}
     assert flicker["drift"] < 0.02 and flicker["warp"] < 4
