@@ -56,6 +56,7 @@ def killer(folder, deadly):
 SCRIPT = """
 import pathlib, sys
 from id2face_jax.anonymize.batch import cluster, discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
 from tests import test_ray
 deadly = {int(pair.split(":")[0]): int(pair.split(":")[1]) for pair in sys.argv[1:]}
 ledger = state.Ledger("out/report.json")

@@ -6,7 +6,6 @@ module has read. Leaves the formats to `coco`, `yolo`, `voc` and `table`, and wr
 """
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import PurePath
@@ -133,14 +132,3 @@ def copied(picture: PurePath):
 def unchanged(content: bytes, is_written: IsWritten):
     """A `rewrite` for what speaks of no picture."""
     return content, []
-
-
-def others(root: pathlib.Path, known: set[PurePath], out: pathlib.Path) -> list[str]:
-    """Files of a dataset that are neither pictures nor labels, so are left out."""
-    found, is_out = [], out.resolve()
-    for folder, folders, names in os.walk(root):
-        here = pathlib.Path(folder)
-        folders[:] = sorted(f for f in folders if (here / f).resolve() != is_out)
-        paths = ((here / name).relative_to(root) for name in sorted(names))
-        found += [str(path) for path in paths if path not in known]
-    return found

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from id2face_jax.anonymize.batch import discovery
-from id2face_jax.anonymize.batch.discovery import Job
+from id2face_jax.anonymize.batch.discovery import Found, Job
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import hash_of, write_atomically
 from id2face_jax.errors import UsageError
-from id2face_jax.labels import base, checks, coco, table, voc, webdataset, yolo
+from id2face_jax.labels import checks, coco, table, voc, webdataset, yolo
 from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures
 
 # In the order in which they are tried: a VOC or YOLO folder may hold tables, too.
@@ -148,18 +148,18 @@ def open_dataset(
       UsageError: the inputs cannot be of this kind.
       ValueError: the labels cannot be understood.
     """
-    out = pathlib.Path(out)
-    if kind == "webdataset" or (kind == "auto" and _are_archives(names)):
-        jobs = discovery.plan(names, out, webdataset.SUFFIXES)
+    out, found = pathlib.Path(out), discovery.find(names, out)
+    if kind == "webdataset" or (kind == "auto" and _are_archives(found)):
+        jobs = discovery.jobs_of(found, names, out, webdataset.SUFFIXES)
         return Dataset("webdataset", jobs, out)
     path = pathlib.Path(names[0])
     is_table = path.suffix.lower() in table.SUFFIXES and path.is_file()
     if len(names) == 1 and (path.is_dir() or is_table):
-        readers = {kind: _READERS.get(kind)} if kind != "auto" else _READERS
-        readers = {k: reader for k, reader in readers.items() if reader is not None}
-        for found, reader in readers.items():
-            if not is_table or found == "csv":
-                dataset = _labelled(path, out, found, reader, keep_links)
+        if is_table:
+            found = discovery.find([path.parent], out)
+        for name in _READERS if kind == "auto" else [kind]:
+            if name in _READERS and (not is_table or name == "csv"):
+                dataset = _labeled(path, found, out, name, keep_links)
                 if dataset is not None:
                     return dataset
     if kind in _READERS or is_table:
@@ -167,36 +167,39 @@ def open_dataset(
             f"{', '.join(names)} is no dataset of the format "
             f"{kind if kind in _READERS else 'csv'} whose labels name a picture"
         )
-    return Dataset("folder", discovery.plan(names, out), out)
+    return Dataset("folder", discovery.jobs_of(found, names, out), out)
 
 
-def _are_archives(names: Sequence[str]) -> bool:
-    paths = [pathlib.Path(name) for name in names]
-    if all(path.suffix.lower() in webdataset.SUFFIXES for path in paths):
-        return True
-    if len(paths) > 1 or not paths[0].is_dir():
-        return False
-    has_archives = False
-    for entry in paths[0].rglob("*"):
-        if entry.suffix.lower() in discovery.SUFFIXES:
-            return False
-        has_archives = has_archives or entry.suffix.lower() in webdataset.SUFFIXES
-    return has_archives
+def _are_archives(found: Sequence[Found]) -> bool:
+    """Whether there are archives and nothing else that could be worked on."""
+    suffixes = {item.path.suffix.lower() for item in found}
+    return bool(suffixes.intersection(webdataset.SUFFIXES)) and not (
+        suffixes.intersection(discovery.SUFFIXES)
+    )
 
 
-def _labelled(
-    path: pathlib.Path, out: pathlib.Path, kind: str, reader, keep_links: bool
+def _labeled(
+    path: pathlib.Path,
+    inside: Sequence[Found],
+    out: pathlib.Path,
+    kind: str,
+    keep_links: bool,
 ) -> Dataset | None:
-    """The dataset with its labels; None if there are none of this format."""
+    """The dataset with its labels; None if there are none of this format.
+
+    Args:
+      path: its folder, or one table in it.
+      inside: all files of the folder.
+    """
     root = path if path.is_dir() else path.parent
     jobs = {
         job.source.relative_to(root): job
-        for job in discovery.plan([root], out)
+        for job in discovery.jobs_of(inside, [root], out)
         if job.source != root
     }
     known = Pictures(root, jobs, images.FORMATS)
     if path.is_dir():
-        found = reader.read(root, known, keep_links)
+        found = _READERS[kind].read(root, known, keep_links)
     else:
         found = Labels()
         name = PurePath(path.name)
@@ -208,7 +211,10 @@ def _labelled(
         raise UsageError(f"a dataset goes to a folder of its own, not to {out}")
     todo = _with_labels(jobs, found, root, out)
     used = {*jobs, *(file.path for file in found.files)} - found.maps
-    left_out = base.others(root, used, out) if path.is_dir() else []
+    left_out = []
+    if path.is_dir():
+        paths = sorted(item.path.relative_to(root) for item in inside)
+        left_out = [str(path) for path in paths if path not in used]
     return Dataset(kind, todo, out, root, found.files, left_out)
 
 

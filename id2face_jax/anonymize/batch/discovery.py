@@ -41,10 +41,34 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class Found:
+    """A file that an input names or holds, of any kind.
+
+    Attributes:
+      path: of the file.
+      root: its place in the output tree is counted from here.
+      error: why it cannot be used.
+      is_named: the user named it, by itself or by a pattern; else its folder.
+    """
+
     path: pathlib.Path
-    root: pathlib.Path  # its place in the output tree is counted from here
+    root: pathlib.Path
     error: str = ""
+    is_named: bool = False
+
+
+def find(inputs: Sequence[str | os.PathLike], out: str | os.PathLike) -> list[Found]:
+    """All files that the inputs name or hold, each once, less our own results.
+
+    The one walk over the inputs: whatever else needs to know of their files takes this
+    list. Symbolic links are followed, each folder once.
+    """
+    found: dict[pathlib.Path, Found] = {}
+    is_result = _result_test()
+    for name in inputs:
+        for item in _expand(os.fspath(name), pathlib.Path(out), is_result):
+            found.setdefault(item.path, item)
+    return list(found.values())
 
 
 def plan(
@@ -52,11 +76,24 @@ def plan(
     out: str | os.PathLike,
     suffixes: Sequence[str] = SUFFIXES,
 ) -> list[Job]:
-    """All jobs of a run, in the order of their outputs.
+    """All jobs of a run, in the order of their outputs; see `find` and `jobs_of`.
+
+    inputs: files, folders and patterns (`photos/**/*.jpg`).
+    """
+    return jobs_of(find(inputs, out), inputs, out, suffixes)
+
+
+def jobs_of(
+    found: Sequence[Found],
+    inputs: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    suffixes: Sequence[str] = SUFFIXES,
+) -> list[Job]:
+    """The jobs of what was found, in the order of their outputs.
 
     Args:
-      inputs: files, folders and patterns (`photos/**/*.jpg`). Symbolic links are
-        followed, each folder once.
+      found: see `find`.
+      inputs: in which it was found.
       out: a file, if there is one input and it is a file; else a folder.
       suffixes: of the files that are taken from folders.
 
@@ -64,18 +101,17 @@ def plan(
       UsageError: several inputs, or a folder, would go to one file.
     """
     out = pathlib.Path(out)
-    found: dict[pathlib.Path, _Found] = {}
-    is_result = _result_test()
-    for name in inputs:
-        for item in _expand(os.fspath(name), out, suffixes, is_result):
-            found.setdefault(item.path, item)
+    chosen = [
+        item
+        for item in found
+        if item.is_named or item.error or item.path.suffix.lower() in suffixes
+    ]
     if is_file_name(out, suffixes):
         # A folder or a pattern is many inputs, whatever it finds today.
-        item = found.get(pathlib.Path(inputs[0]))
-        if len(found) != 1 or item is None:
-            raise UsageError(f"{len(found)} inputs cannot go to one file, {out}")
-        return _checked([Job(item.path, out, item.error)])
-    jobs = [Job(item.path, _output(item, out), item.error) for item in found.values()]
+        if len(chosen) != 1 or chosen[0].path != pathlib.Path(inputs[0]):
+            raise UsageError(f"{len(chosen)} inputs cannot go to one file, {out}")
+        return _checked([Job(chosen[0].path, out, chosen[0].error)])
+    jobs = [Job(item.path, _output(item, out), item.error) for item in chosen]
     return sorted(_checked(jobs), key=lambda job: (job.output, job.source))
 
 
@@ -94,22 +130,22 @@ def for_dry_run(jobs: Sequence[Job]) -> list[Job]:
     ]
 
 
-def _expand(name: str, out: pathlib.Path, suffixes, is_result) -> Iterator[_Found]:
+def _expand(name: str, out: pathlib.Path, is_result) -> Iterator[Found]:
     path = pathlib.Path(name)
     if path.is_dir():
-        yield from _walk(path, out, suffixes, is_result)
+        yield from _walk(path, out, is_result)
     elif path.exists() or not glob.has_magic(name):
         error = "" if path.exists() else "is not there"
         if path.exists() and is_result(path):
             error = "is itself a result of id2face"
-        yield _Found(path, path.parent, error)
+        yield Found(path, path.parent, error, is_named=True)
     else:
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
-            yield _Found(path, path.parent, "matches no file")
+            yield Found(path, path.parent, "matches no file")
         for match in map(pathlib.Path, matches):
             if match.is_file() and not is_result(match):
-                yield _Found(match, _fixed_part(name))
+                yield Found(match, _fixed_part(name), is_named=True)
 
 
 def _fixed_part(pattern: str) -> pathlib.Path:
@@ -119,10 +155,8 @@ def _fixed_part(pattern: str) -> pathlib.Path:
     return pathlib.Path(*parts[:first])
 
 
-def _walk(
-    root: pathlib.Path, out: pathlib.Path, suffixes, is_result
-) -> Iterator[_Found]:
-    """The pictures below a folder; not those of `out`, if it is one of its folders."""
+def _walk(root: pathlib.Path, out: pathlib.Path, is_result) -> Iterator[Found]:
+    """The files below a folder; not those of `out`, if it is one of its folders."""
     seen, todo = set(), [root]
     while todo:
         folder = todo.pop()
@@ -130,7 +164,7 @@ def _walk(
             status = folder.stat()
             entries = sorted(folder.iterdir())
         except OSError as error:
-            yield _Found(folder, root, f"cannot be opened: {error.strerror}")
+            yield Found(folder, root, f"cannot be opened: {error.strerror}")
             continue
         # A symbolic link may lead back to a folder that was walked already.
         if (status.st_dev, status.st_ino) in seen:
@@ -140,8 +174,8 @@ def _walk(
             if entry.is_dir():
                 if not _is_same(entry, out):
                     todo.append(entry)
-            elif entry.suffix.lower() in suffixes and not is_result(entry):
-                yield _Found(entry, root)
+            elif not is_result(entry):
+                yield Found(entry, root)
 
 
 def _is_same(path: pathlib.Path, other: pathlib.Path) -> bool:
@@ -159,7 +193,7 @@ def _result_test() -> Callable[[pathlib.Path], bool]:
     return is_result
 
 
-def _output(item: _Found, out: pathlib.Path) -> pathlib.Path:
+def _output(item: Found, out: pathlib.Path) -> pathlib.Path:
     output = out / item.path.relative_to(item.root)
     if not _is_same(output, item.path):
         return output
