@@ -86,17 +86,10 @@ def doubtful(
             if face.score > sure
             or any(is_same_face(face.box, other.box) for other in seen)
         ]
-    return not_known(_merge([found]), known)
+    return [face for face in _merge([found]) if not is_part(face, known)]
 
 
-def not_known(
-    found: Sequence[Detection], known: Sequence[Detection]
-) -> list[Detection]:
-    """Those found that are neither one of the known faces nor part of one."""
-    return [face for face in found if not _is_part(face, known)]
-
-
-def _is_part(face: Detection, known: Sequence[Detection]) -> bool:
+def is_part(face: Detection, known: Sequence[Detection]) -> bool:
     """Whether a face is one of the known ones, or part of one: an ear, a hairline."""
     for other in known:
         shared = float(shared_areas(face.box[None], other.box)[0])

@@ -54,7 +54,11 @@ def columns(first, second, image: np.ndarray) -> list[list]:
     """What each way of NAMES finds."""
     sure = finding.look(first, image, FIRST)
     doubts = finding.doubtful(first, image, FIRST, sure)
-    more = finding.not_known(second(image, min(THRESHOLDS)), sure + doubts)
+    more = [
+        face
+        for face in second(image, min(THRESHOLDS))
+        if not finding.is_part(face, sure + doubts)
+    ]
     ways = [[face for face in more if face.score > t] for t in THRESHOLDS]
     asked = finding.doubtful(first, image, FIRST, sure, second)
     return [sure, sure + doubts, *(sure + doubts + way for way in ways), sure + asked]
