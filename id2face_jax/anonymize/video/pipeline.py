@@ -307,7 +307,8 @@ def anonymize(
             tally.add(item.picture, item.rows, {cover.row for cover in item.covers})
             flicker.add(item.picture, item.rows)
             writer.write(item.new_frame)
-    assert tally.num_frames == len(seen.times)
+    if tally.num_frames != len(seen.times):
+        raise RuntimeError(f"{source.name}: frames were searched and not written")
     end, remarks = container.end_of(source), []
     if options.span.end is None and seconds + _MAX_GAP_SECONDS < end:
         remarks.append(f"the video breaks off at {seconds:.1f} of {end:.1f} s")
