@@ -14,6 +14,7 @@ from id2face_jax import atomic
 from id2face_jax.anonymize.batch import cluster, discovery, runner, state
 from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.report.record import FileRecord
 from tests.anonymize import planted
 from tests.anonymize.folders import contents, make, save, states
 
@@ -79,8 +80,8 @@ def run_on_cluster(deadly):
         check=True,
     )
     found = json.loads(pathlib.Path("out/report.json").read_text())["files"]
-    names = [pathlib.Path(record.input).name for record in found]
-    return dict(zip(names, found, strict=True))
+    records = map(FileRecord.from_json, found)
+    return {pathlib.Path(record.input).name: record for record in records}
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from id2face_jax.anonymize.batch.people import People
 from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.pipeline import stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.benchmark import startup, timing
 
 
@@ -86,7 +87,7 @@ def _states(records) -> list[str]:
     return sorted({record.state for record in records})
 
 
-def _run(anonymizer, photos, out: pathlib.Path) -> list[dict]:
+def _run(anonymizer, photos, out: pathlib.Path) -> list[FileRecord]:
     ledger = state.Ledger(out / state.REPORT_NAME)
     jobs = discovery.plan(photos, out)
     records = runner.run(anonymizer, jobs, ledger, FileOptions(), People(), quiet=True)
