@@ -27,6 +27,7 @@ from id2face_jax.commands import (
     train,
     web,
 )
+from id2face_jax.errors import UsageError
 
 COMMANDS = {
     "anonymize": anonymize,
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         message = " ".join(str(error).split())
         print(f"id2face {args.verb}: {message}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print(f"id2face {args.verb}: interrupted", file=sys.stderr)
         return 130  # as shells report SIGINT

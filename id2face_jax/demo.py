@@ -13,8 +13,13 @@ import numpy as np
 import skimage.data
 from jaxtyping import UInt8
 
-from id2face_jax.anonymize import files, images, inputs, ledger
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax import atomic
+from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report.record import FileRecord
 
 _SHEET_HEIGHT = 256  # pixels of a picture on the sheet
 
@@ -42,7 +47,7 @@ def _turned(image: UInt8[np.ndarray, "h w 3"], degrees: float):
     )
 
 
-def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
+def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[FileRecord]:
     """Writes before/, after/, sheet.png and report.json to `out`; returns the records.
 
     What an earlier demonstration left there is replaced.
@@ -50,22 +55,22 @@ def run(anonymizer: Anonymizer, out: pathlib.Path) -> list[dict]:
     for name, pixels in pictures().items():
         photo = images.Photo(pixels)
         before = out / "before" / f"{name}.png"
-        ledger.write_atomically(before, images.encode(photo, pixels, ".png"))
-    book = ledger.Ledger(out / ledger.REPORT_NAME)
-    jobs = inputs.plan([out / "before"], out / "after")
-    choices = files.Choices(overwrite=True)
-    records = files.run(anonymizer, jobs, book, choices, files.People())
-    book.close()
-    ledger.write_atomically(out / "sheet.png", _sheet(out, records))
+        atomic.write_atomically(before, images.encode(photo, pixels, ".png"))
+    ledger = state.Ledger(out / state.REPORT_NAME)
+    jobs = discovery.plan([out / "before"], out / "after")
+    options = FileOptions(overwrite=True)
+    records = runner.run(anonymizer, jobs, ledger, options, People())
+    ledger.close()
+    atomic.write_atomically(out / "sheet.png", _sheet(out, records))
     return records
 
 
-def _sheet(out: pathlib.Path, records: Sequence[dict]) -> bytes:
+def _sheet(out: pathlib.Path, records: Sequence[FileRecord]) -> bytes:
     """Before and after of every picture that was written, as a PNG."""
     columns = []
     for record in records:
-        if record["output_sha256"]:
-            pair = (pathlib.Path(record["input"]), out / record["output"])
+        if record.output_sha256:
+            pair = (pathlib.Path(record.input), out / record.output)
             rows = [_fitted(images.to_pixels(path)) for path in pair]
             columns.append(np.concatenate(rows))
     sheet = np.concatenate(columns, axis=1)
@@ -80,12 +85,12 @@ def _fitted(
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def table(records: Sequence[dict]) -> str:
+def table(records: Sequence[FileRecord]) -> str:
     """One line a face: picture, state, cosine to the source, threshold, attempts."""
     lines = [f"{'picture':10} {'state':10} {'cosine':>7} {'threshold':>9} attempts"]
     for record in records:
-        name = pathlib.Path(record["input"]).stem
-        for face in record["faces"]:
+        name = pathlib.Path(record.input).stem
+        for face in record.faces:
             cosine, threshold = (
                 "-" if face[key] is None else f"{face[key]:.3f}"
                 for key in ("cosine", "threshold")
@@ -94,6 +99,6 @@ def table(records: Sequence[dict]) -> str:
                 f"{name:10} {face['state']:10} {cosine:>7} {threshold:>9} "
                 f"{face['attempts']:8}"
             )
-        if not record["faces"]:
-            lines.append(f"{name:10} {record['state']:10} {record['message']}")
+        if not record.faces:
+            lines.append(f"{name:10} {record.state:10} {record.message}")
     return "\n".join(lines)

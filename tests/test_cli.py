@@ -8,7 +8,7 @@ import types
 import pytest
 
 import id2face_jax
-from id2face_jax import cli, commands
+from id2face_jax import cli, commands, errors
 
 # Importing any of these costs seconds.
 HEAVY = ("jax", "flax", "grain", "cv2", "onnxruntime", "orbax", "absl", "scipy")
@@ -101,6 +101,15 @@ def test_an_expected_error_is_one_line_and_code_1(verb, capsys, error, line):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1 and line in shown.err
+
+
+def test_a_command_line_without_sense_is_code_2(verb, capsys):
+    def run(args):
+        raise errors.UsageError("--workers needs\n --ray-address")
+
+    verb(run)
+    assert cli.main(["do"]) == 2
+    assert capsys.readouterr().err == "id2face do: --workers needs --ray-address\n"
 
 
 def test_an_unexpected_error_is_not_hidden(verb):

@@ -10,7 +10,11 @@ import sys
 
 import pytest
 
-from id2face_jax.anonymize import cluster, files, inputs, ledger
+from id2face_jax import atomic
+from id2face_jax.anonymize.batch import cluster, discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.report.record import FileRecord
 from tests.anonymize import planted
 from tests.anonymize.folders import contents, make, save, states
 
@@ -44,7 +48,7 @@ def killer(folder, deadly):
     def make_worker():
         with open(folder / "loads", "a") as file:
             file.write(f"{os.getpid()} {os.environ['NPROC']}\n")
-        return files.Worker(make(new_face), files.Choices(), files.People())
+        return runner.Worker(make(new_face), FileOptions(), People())
 
     return make_worker
 
@@ -52,15 +56,17 @@ def killer(folder, deadly):
 # A process of its own: Ray leaves threads and open files in the one that starts it.
 SCRIPT = """
 import pathlib, sys
-from id2face_jax.anonymize import cluster, files, inputs, ledger
+from id2face_jax.anonymize.batch import cluster, discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
 from tests import test_ray
 deadly = {int(pair.split(":")[0]): int(pair.split(":")[1]) for pair in sys.argv[1:]}
-book = ledger.Ledger("out/report.json")
+ledger = state.Ledger("out/report.json")
 cluster.run(
-    test_ray.killer(pathlib.Path.cwd(), deadly), inputs.plan(["photos"], "out"), book,
-    files.Choices(batch_size=2), address="local", num_workers=2, quiet=True,
+    test_ray.killer(pathlib.Path.cwd(), deadly), discovery.plan(["photos"], "out"),
+    ledger,
+    FileOptions(batch_size=2), address="local", num_workers=2, quiet=True,
 )
-book.close()
+ledger.close()
 """
 
 
@@ -74,8 +80,8 @@ def run_on_cluster(deadly):
         check=True,
     )
     found = json.loads(pathlib.Path("out/report.json").read_text())["files"]
-    names = [pathlib.Path(record["input"]).name for record in found]
-    return dict(zip(names, found, strict=True))
+    records = map(FileRecord.from_json, found)
+    return {pathlib.Path(record.input).name: record for record in records}
 
 
 @pytest.mark.slow
@@ -83,10 +89,10 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     photos(tmp_path)
     anonymizer = make()
-    book = ledger.Ledger("whole/report.json")
-    jobs = inputs.plan(["photos"], "whole")
-    files.run(anonymizer, jobs, book, files.Choices(batch_size=1), files.People(), True)
-    book.close()
+    ledger = state.Ledger("whole/report.json")
+    jobs = discovery.plan(["photos"], "whole")
+    runner.run(anonymizer, jobs, ledger, FileOptions(batch_size=1), People(), True)
+    ledger.close()
     sums = [int(r.crops[0].sum()) for r in anonymizer.tools.generator.requests]
     assert len(set(sums)) == NUM
     # One worker dies once, on the fourth picture; the sixth kills whoever has it.
@@ -94,7 +100,7 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
     expected = dict.fromkeys((f"{i}.png" for i in range(NUM)), "anonymized")
     expected |= {"5.png": "refused", "empty.jpg": "refused"}
     assert states(records) == expected
-    assert "2 workers died while they worked on it" in records["5.png"]["message"]
+    assert "2 workers died while they worked on it" in records["5.png"].message
     deaths = {path.name: path.stat().st_size for path in tmp_path.glob("died-*")}
     assert deaths == {f"died-{sums[3]}": 1, f"died-{sums[5]}": 2}
     whole = contents("whole")
@@ -109,26 +115,26 @@ def test_killed_workers_lose_no_file_and_leave_none_untouched(tmp_path, monkeypa
 def test_part_that_is_not_what_the_worker_wrote_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos(tmp_path)
-    worker = files.Worker(make(), files.Choices(), files.People())
-    book = ledger.Ledger("out/report.json")
-    job, other = inputs.plan(["photos/0.png", "photos/1.png"], "out")
+    worker = runner.Worker(make(), FileOptions(), People())
+    ledger = state.Ledger("out/report.json")
+    job, other = discovery.plan(["photos/0.png", "photos/1.png"], "out")
     product, kept = worker([job, other])
-    ledger.part_path(job.output).write_bytes(b"of another machine")
-    (record,) = cluster._settle(job, product, book)
-    assert record["state"] == "refused" and "under the same path" in record["message"]
-    (record,) = cluster._settle(other, kept, book)
-    book.close()
-    assert record["state"] == "anonymized" and set(contents()) == {"1.png"}
+    atomic.part_path(job.output).write_bytes(b"of another machine")
+    (record,) = cluster._commit(job, product, ledger)
+    assert record.state == "refused" and "under the same path" in record.message
+    (record,) = cluster._commit(other, kept, ledger)
+    ledger.close()
+    assert record.state == "anonymized" and set(contents()) == {"1.png"}
 
 
 def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
     photos(tmp_path)
-    jobs = inputs.plan([tmp_path / "photos"], tmp_path / "out")[:3]
-    worker = files.Worker(make(), files.Choices(), files.People())
+    jobs = discovery.plan([tmp_path / "photos"], tmp_path / "out")[:3]
+    worker = runner.Worker(make(), FileOptions(), People())
     for _ in range(2):
         cluster._add_mark(jobs[1])
     cluster._add_mark(jobs[0])
-    states = [p.records[0]["state"] for p in cluster._products(worker, jobs)]
+    states = [p.records[0].state for p in cluster._products(worker, jobs)]
     assert states == ["anonymized", "refused", "anonymized"]
     assert not cluster._mark(jobs[0]).exists()
 

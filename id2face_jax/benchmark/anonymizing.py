@@ -16,8 +16,13 @@ import cv2
 import numpy as np
 import skimage.data
 
-from id2face_jax.anonymize import files, images, inputs, ledger, stages
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.pipeline import stages
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.benchmark import startup, timing
 
 
@@ -43,7 +48,7 @@ def copy_photos(source: pathlib.Path, folder: pathlib.Path, num: int) -> list:
 
     Raises ValueError if there are fewer.
     """
-    jobs = [job for job in inputs.plan([source], folder) if not files.is_large(job)]
+    jobs = [job for job in discovery.plan([source], folder) if not runner.is_large(job)]
     if len(jobs) < num:
         raise ValueError(
             f"--photos {source} holds {len(jobs)} pictures, and {num} are measured; "
@@ -65,30 +70,28 @@ def measure_stages(anonymizer: Anonymizer, photos: Sequence[pathlib.Path]) -> di
         with stages.measure() as seconds:
             records = _run(anonymizer, photos, out / "measured")
         whole = time.perf_counter() - start
-    faces = sum(len(record["faces"]) for record in records)
+    faces = sum(len(record.faces) for record in records)
     seconds["other"] = whole - sum(seconds.values())
     return {
         "photos": len(photos),
         "faces": faces,
         "seconds": whole,
         "faces_per_s": faces / whole,
-        "states": {s: sum(r["state"] == s for r in records) for s in _states(records)},
+        "states": {s: sum(r.state == s for r in records) for s in _states(records)},
         "stages": seconds,
         "shares": {name: value / whole for name, value in seconds.items()},
     }
 
 
 def _states(records) -> list[str]:
-    return sorted({record["state"] for record in records})
+    return sorted({record.state for record in records})
 
 
-def _run(anonymizer, photos, out: pathlib.Path) -> list[dict]:
-    book = ledger.Ledger(out / ledger.REPORT_NAME)
-    jobs = inputs.plan(photos, out)
-    records = files.run(
-        anonymizer, jobs, book, files.Choices(), files.People(), quiet=True
-    )
-    book.close()
+def _run(anonymizer, photos, out: pathlib.Path) -> list[FileRecord]:
+    ledger = state.Ledger(out / state.REPORT_NAME)
+    jobs = discovery.plan(photos, out)
+    records = runner.run(anonymizer, jobs, ledger, FileOptions(), People(), quiet=True)
+    ledger.close()
     return records
 
 

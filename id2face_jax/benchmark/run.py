@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.benchmark import (
     anonymizing,
     bars,

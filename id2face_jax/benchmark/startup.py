@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     """Prints the seconds of this process as JSON; argv: [checkpoint]."""
     import jax
 
-    from id2face_jax.anonymize import generator
+    from id2face_jax.anonymize.pipeline import generator
     from id2face_jax.benchmark import sampler
 
     generator.use_compilation_cache()

@@ -22,7 +22,7 @@ from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
 from id2face_jax.generation import exports
 from id2face_jax.plan import flops
-from id2face_jax.training import metrics, programs, sharding
+from id2face_jax.training import metrics, programs, sharding, steps
 
 NUM_DEVICES = 4
 
@@ -59,7 +59,7 @@ def make_config(
     config.train.init_from = ""
     config.mesh.data, config.mesh.fsdp = -1, 1
     if not judge:
-        config.loss.judge_every = 0
+        config.loss.asked_identity = config.loss.source_identity = 0.0
     return ml_collections.FrozenConfigDict(config)
 
 
@@ -73,7 +73,7 @@ def make_run(
         (num_devices, 1), sharding.AXES, axis_types=types, devices=devices
     )
     frozen = {"autoencoder": model.weights["autoencoder"]}
-    if config.loss.judge_every:
+    if steps.needs_recognizer(config):
         frozen["recognizer"] = whitening.judge()
     batch = pipeline.first_batch(config, config.data.batch_size)
     with jax.set_mesh(mesh):
@@ -136,7 +136,7 @@ def across_devices(checkpoint: str | None, pairs: int, repeats: int) -> dict:
 
 def main(argv: Sequence[str]) -> None:
     """Prints the times of both meshes as JSON; argv: pairs, repeats, [checkpoint]."""
-    from id2face_jax.anonymize import generator
+    from id2face_jax.anonymize.pipeline import generator
 
     generator.use_compilation_cache()
     pairs, repeats, *path = argv

@@ -3,7 +3,7 @@
 Every file ends in one of four states: anonymized, fallback (a face that the model could
 not hide is blurred), no_face, or refused (nothing is written). Exit code: 0 every file
 is safe; 1 an error; 2 wrong usage; 3 some file was refused. What was done to each face,
-and how far it is from being recognised, is in report.json.
+and how far it is from being recognized, is in report.json.
 """
 
 import argparse
@@ -11,14 +11,14 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
 import time
 
-from id2face_jax.anonymize.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.options import STRENGTH
+from id2face_jax.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares inputs, output, and the choices of Settings, Choices and People."""
+    """Declares inputs, output, and FaceOptions, FileOptions and People."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo or folder")
     parser.add_argument(
         "-o", "--out", required=True, help="file for one photo, else a folder"
@@ -82,7 +82,7 @@ def _add_face_arguments(group) -> None:
     group.add_argument(
         "--verifier",
         metavar="ONNX",
-        help="a second recogniser, which must not know a face again either",
+        help="a second recognizer, which must not know a face again either",
     )
 
 
@@ -102,11 +102,11 @@ def _add_people_arguments(group) -> None:
         "--person-from",
         metavar="SOURCE",
         help="with a key, who is who: parent (folder names), filename, or a .csv with "
-        "the columns file and person; default: by likeness",
+        "the columns file and person; default: by similarity",
     )
     group.add_argument(
         "--gallery",
-        help="encrypted file of the people met, by likeness; default: KEY_FILE.gallery",
+        help="encrypted file of people, by similarity; default: KEY_FILE.gallery",
     )
 
 
@@ -182,48 +182,47 @@ def _add_dataset_arguments(group) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Anonymizes; see the module's docstring for the exit code."""
-    from id2face_jax.anonymize import generator, inputs, ledger, shards, words
+    from id2face_jax.anonymize.batch import shards, state
+    from id2face_jax.anonymize.pipeline import generator
+    from id2face_jax.anonymize.report import console
 
-    try:
-        _check_usage(args)
-        dataset = _dataset(args)
-    except inputs.UsageError as error:
-        print(f"id2face anonymize: {error}", file=sys.stderr)
-        return 2
+    _check_usage(args)
+    dataset = _dataset(args)
     generator.use_compilation_cache()
     start = time.perf_counter()
     shard = shards.parse(args.shard) if args.shard else None
-    book = ledger.Ledger(_report_path(args), shard)
-    dataset.check(book, args.overwrite or args.dry_run)
+    ledger = state.Ledger(_report_path(args), shard)
+    dataset.check(ledger, args.overwrite or args.dry_run)
     jobs = dataset.jobs
     if shard:
         jobs = [j for j in jobs if shard.has(os.path.relpath(j.output, dataset.out))]
-    records = _records(args, jobs, book)
+    records = _records(args, jobs, ledger)
     if not args.dry_run and not shard:
-        records += dataset.finish(records, book, args.overwrite)
-    book.close()
-    return words.tell(
-        records, book, dataset, shard, time.perf_counter() - start, quiet=args.quiet
+        records += dataset.finish(records, ledger, args.overwrite)
+    ledger.close()
+    return console.print_summary(
+        records,
+        ledger.run,
+        ledger.path,
+        time.perf_counter() - start,
+        notes=dataset.notes(is_part=shard is not None),
+        quiet=args.quiet,
     )
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    from id2face_jax.anonymize import inputs
-
     if args.person_from and not args.key_file:
-        raise inputs.UsageError(
-            "--person-from is for keyed identities; give --key-file too"
-        )
-    by_likeness = args.key_file and not args.person_from and not args.dry_run
-    if by_likeness and (args.shard or args.ray_address or _is_webdataset(args)):
-        raise inputs.UsageError(
-            "who is who by likeness needs all photos as files in one process; give "
+        raise UsageError("--person-from is for keyed identities; give --key-file too")
+    by_similarity = args.key_file and not args.person_from and not args.dry_run
+    if by_similarity and (args.shard or args.ray_address or _is_webdataset(args)):
+        raise UsageError(
+            "who is who by similarity needs all photos as files in one process; give "
             "--person-from"
         )
     if args.workers is not None and not args.ray_address:
-        raise inputs.UsageError("--workers is for --ray-address; give that, too")
+        raise UsageError("--workers is for --ray-address; give that, too")
     if args.workers is not None and args.workers < 1:
-        raise inputs.UsageError(f"--workers is {args.workers}; use 1 or more")
+        raise UsageError(f"--workers is {args.workers}; use 1 or more")
 
 
 def _is_webdataset(args: argparse.Namespace) -> bool:
@@ -233,81 +232,82 @@ def _is_webdataset(args: argparse.Namespace) -> bool:
 
 
 def _dataset(args: argparse.Namespace):
-    from id2face_jax.anonymize import inputs
-    from id2face_jax.datasets import opening
+    from id2face_jax.anonymize.batch import dataset, discovery
 
-    dataset = opening.open_dataset(
+    found = dataset.open_dataset(
         args.inputs, args.out, args.format, keep_links=args.metadata == "all"
     )
-    if not dataset.jobs:
+    if not found.jobs:
         raise ValueError(
             f"no photo in {', '.join(args.inputs)}; looked for files that end in "
-            f"{' '.join(inputs.SUFFIXES)}"
+            f"{' '.join(discovery.SUFFIXES)}"
         )
     if args.dry_run:
-        jobs = inputs.for_dry_run(dataset.jobs)
-        dataset = dataclasses.replace(dataset, jobs=jobs)
-    return dataset
+        jobs = discovery.for_dry_run(found.jobs)
+        found = dataclasses.replace(found, jobs=jobs)
+    return found
 
 
-def _records(args: argparse.Namespace, jobs, book) -> list[dict]:
+def _records(args: argparse.Namespace, jobs, ledger):
     """The records of all jobs, from this process or from a cluster."""
-    from id2face_jax.anonymize import files
+    from id2face_jax.anonymize.batch import runner
 
-    choices = _choices(args)
+    options = _file_options(args)
     if args.ray_address:
-        from id2face_jax.anonymize import cluster
+        from id2face_jax.anonymize.batch import cluster
 
         make_worker = functools.partial(make_worker_of, args)
         return cluster.run(
             make_worker,
             jobs,
-            book,
-            choices,
+            ledger,
+            options,
             address=args.ray_address,
             num_workers=args.workers,
             quiet=args.quiet,
         )
     anonymizer = _anonymizer(args)
-    people = _people(args, anonymizer.tools, jobs)
-    return files.run(anonymizer, jobs, book, choices, people, quiet=args.quiet)
+    who = _people(args, anonymizer.tools, jobs)
+    return runner.run(anonymizer, jobs, ledger, options, who, quiet=args.quiet)
 
 
 def make_worker_of(args: argparse.Namespace):
     """The worker that a machine of a cluster makes for itself, from its own files."""
-    from id2face_jax.anonymize import files
+    from id2face_jax.anonymize.batch import runner
 
     anonymizer = _anonymizer(args)
-    people = _people(args, anonymizer.tools, [])
-    return files.Worker(anonymizer, _choices(args), people, quiet=True)
+    who = _people(args, anonymizer.tools, [])
+    return runner.Worker(anonymizer, _file_options(args), who, quiet=True)
 
 
-def _choices(args: argparse.Namespace):
-    from id2face_jax.anonymize import pictures, video, video_files
+def _file_options(args: argparse.Namespace):
+    from id2face_jax.anonymize.batch.options import FileOptions
+    from id2face_jax.anonymize.video.container import Span
+    from id2face_jax.anonymize.video.options import VideoOptions
 
-    span = video_files.Span(args.start, args.end)
-    return pictures.Choices(
+    span = Span(args.start, args.end)
+    return FileOptions(
         on_no_face=args.on_no_face,
         metadata=args.metadata,
         overwrite=args.overwrite,
         aligned=args.aligned,
         dry_run=args.dry_run,
-        video=video.Wishes(span, not args.no_audio, args.hold),
+        video=VideoOptions(span, not args.no_audio, args.hold),
         members=tuple(s.lower().lstrip(".") for s in args.allow_members or ()),
     )
 
 
 def _anonymizer(args: argparse.Namespace):
-    from id2face_jax.anonymize import keys
-    from id2face_jax.anonymize.anonymizer import Anonymizer
-    from id2face_jax.anonymize.settings import Settings
+    from id2face_jax.anonymize.identity import keys
+    from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+    from id2face_jax.anonymize.pipeline.options import FaceOptions
 
-    settings = Settings(
+    settings = FaceOptions(
         seed=args.seed,
         strength=args.strength,
         det_threshold=args.det_thresh,
         mask_scale=args.mask_scale,
-        max_attempts=0 if args.dry_run else Settings.max_attempts,
+        max_attempts=0 if args.dry_run else FaceOptions.max_attempts,
         on_failure="blur" if args.dry_run else args.on_failure,
         key=keys.read_key(args.key_file) if args.key_file else None,
     )
@@ -322,30 +322,31 @@ def _anonymizer(args: argparse.Namespace):
 
 
 def _report_path(args: argparse.Namespace) -> pathlib.Path:
-    from id2face_jax.anonymize import inputs, ledger
+    from id2face_jax.anonymize.batch import discovery, state
 
     if args.report:
         return pathlib.Path(args.report)
-    name = ledger.DRY_RUN_NAME if args.dry_run else ledger.REPORT_NAME
+    name = state.DRY_RUN_NAME if args.dry_run else state.REPORT_NAME
     out = pathlib.Path(args.out)
-    return (out.parent if inputs.is_file_name(out) else out) / name
+    return (out.parent if discovery.is_file_name(out) else out) / name
 
 
 def _people(args: argparse.Namespace, tools, jobs):
-    from id2face_jax.anonymize import files, gallery, people
+    from id2face_jax.anonymize.batch import people
+    from id2face_jax.anonymize.identity import references
 
     chooser = None
     if args.keep:
-        chooser = people.keep(tools, people.reference(tools, args.keep))
+        chooser = references.keep(tools, references.reference(tools, args.keep))
     elif args.only:
-        chooser = people.only(tools, people.reference(tools, args.only))
+        chooser = references.only(tools, references.reference(tools, args.only))
     rule = "only" if args.only else "keep" if args.keep else "all"
     if not args.key_file or args.dry_run:
-        return files.People(chooser=chooser, rule=rule)
+        return people.People(chooser=chooser, rule=rule)
     if args.person_from:
-        return files.People(people.namer_by_name(args.person_from), chooser, rule)
+        return people.People(references.namer_by_name(args.person_from), chooser, rule)
     path = args.gallery or args.key_file + ".gallery"
-    namer = gallery.namer_by_likeness(
+    namer = people.namer_by_similarity(
         tools, jobs, path, aligned=args.aligned, quiet=args.quiet
     )
-    return files.People(namer, chooser, rule)
+    return people.People(namer, chooser, rule)

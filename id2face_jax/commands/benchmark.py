@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, writes and prints the table; a missed figure is no error."""
-    from id2face_jax.anonymize.generator import use_compilation_cache
+    from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
     from id2face_jax.benchmark import run, table
 
     options = run.Options(

@@ -20,16 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the demonstration; exit code 3 if a picture was refused."""
     from id2face_jax import demo
-    from id2face_jax.anonymize import generator
-    from id2face_jax.anonymize.anonymizer import Anonymizer
-    from id2face_jax.anonymize.settings import Settings
+    from id2face_jax.anonymize.pipeline import generator
+    from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+    from id2face_jax.anonymize.pipeline.options import FaceOptions
 
     generator.use_compilation_cache()
     anonymizer = Anonymizer.from_pretrained(
-        args.checkpoint, settings=Settings(seed=args.seed)
+        args.checkpoint, settings=FaceOptions(seed=args.seed)
     )
     out = pathlib.Path(args.out)
     records = demo.run(anonymizer, out)
     print(demo.table(records))
     print(f"pictures: {out}/before, {out}/after, {out}/sheet.png; {out}/report.json")
-    return 3 if any(record["state"] == "refused" for record in records) else 0
+    return 3 if any(record.state == "refused" for record in records) else 0

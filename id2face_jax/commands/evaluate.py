@@ -10,7 +10,7 @@ were passed through or a recogniser is fed wrongly.
 import argparse
 import pathlib
 
-from id2face_jax.anonymize.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.options import STRENGTH
 
 DEFAULT_RECORDS = "runs/records/lfw"
 
@@ -70,7 +70,7 @@ def _add_judges(group) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 3 where the evaluation failed."""
-    from id2face_jax.anonymize.generator import use_compilation_cache
+    from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
     from id2face_jax.evaluation import methods, opening, report, run
 
     if args.limit is not None and args.limit < 2:

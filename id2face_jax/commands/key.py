@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the key."""
-    from id2face_jax.anonymize import keys
+    from id2face_jax.anonymize.identity import keys
 
     keys.create_key(args.file)
     return 0

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepares, and prints what was kept and what was left out."""
     import os
 
-    from id2face_jax.anonymize import shards
+    from id2face_jax.anonymize.batch import shards
     from id2face_jax.data import photos, prepare
     from id2face_jax.faces.embed import make_recognizer
 

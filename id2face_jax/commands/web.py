@@ -1,6 +1,6 @@
 """Serves a page on this computer: drop a photo, compare, save the anonymized one.
 
-Photos are held in memory and forgotten with their answer; nothing is written to disk,
+Photos are held in memory and discarded after the response; nothing is written to disk,
 and the page asks no other host for anything. It listens on this computer alone unless
 --host says otherwise. Ctrl-C ends it.
 """
@@ -31,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verifier",
         metavar="ONNX",
-        help="a second recogniser, which must not know a face again either",
+        help="a second recognizer, which must not know a face again either",
     )
     parser.add_argument("--steps", type=int, help="of diffusion; default: the model's")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until it is interrupted."""
-    from id2face_jax.anonymize import generator
-    from id2face_jax.anonymize.anonymizer import Anonymizer
+    from id2face_jax.anonymize.pipeline import generator
+    from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
     from id2face_jax.web import server
 
     if args.host not in server.LOOPBACK:

@@ -9,7 +9,7 @@ import importlib.metadata
 import pathlib
 from collections.abc import Sequence
 
-from id2face_jax.anonymize.generator import DiffusionGenerator
+from id2face_jax.anonymize.pipeline.generator import DiffusionGenerator
 from id2face_jax.data import photos, prepare
 from id2face_jax.evaluation import judges
 from id2face_jax.evaluation.bench import Bench, Judge

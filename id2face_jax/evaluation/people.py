@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 from jaxtyping import Float, Int, UInt8, UInt32
 
-from id2face_jax.anonymize import keys
+from id2face_jax.anonymize.identity import keys
 from id2face_jax.data import pipeline, records
 from id2face_jax.faces import mask as face_masks
 

@@ -6,7 +6,7 @@ are inside:
 
     (1)  template(size) = (TEMPLATE_112 - center) * size / units + size / 2
 
-Points are (x, y) pixels, whole numbers at pixel centres as in OpenCV; five of them:
+Points are (x, y) pixels, whole numbers at pixel centers as in OpenCV; five of them:
 image-left eye, image-right eye, nose, image-left and image-right mouth corner. Leaves
 finding them to `detect`, and the way back into the photo to `blend`.
 """

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from id2face_jax.faces import align
 
-# The colour match moves a channel by at most so many grey levels, and by this share of
+# The color match moves a channel by at most so many gray levels, and by this share of
 # the difference it finds at the mask's edge: enough for a cast, too little for a face
 # that should look different.
 _MAX_SHIFT, _SHARE = 24.0, 0.8

@@ -20,7 +20,7 @@ def weights_path() -> pathlib.Path:
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise ValueError(
-            "the recogniser's weights come with the package face_recognition_models, "
+            "the recognizer's weights come with the package face_recognition_models, "
             "which is not installed; run `pip install -r requirements.txt`"
         )
     folder = pathlib.Path(spec.origin).parent / "models"

@@ -1,7 +1,7 @@
-"""Recognisers: faces to unit vectors whose cosine tells people apart.
+"""Recognizers: faces to unit vectors whose cosine tells people apart.
 
-Owns the protocol and two recognisers: dlib's ResNet (the default,
-centred and whitened), and any ArcFace-like ONNX file of the user. A recogniser is part
+Owns the protocol and two recognizers: dlib's ResNet (the default,
+centered and whitened), and any ArcFace-like ONNX file of the user. A recognizer is part
 of what a model was trained on, so its `name` changes whenever its vectors do. Leaves
 the fit of the whitening to `whitening`.
 """
@@ -15,11 +15,11 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnxruntime
 from jaxtyping import Float, UInt8
 
 from id2face_jax.compiling import inference_options
 from id2face_jax.faces import align, dlib_file, pixels, whitening
+from id2face_jax.faces.onnx_session import make_session
 from id2face_jax.models.recognizers import dlib_resnet
 
 # Faces go through the network in blocks of these sizes, so that it compiles twice at
@@ -34,7 +34,7 @@ _ARCFACE_THRESHOLD = 0.25
 
 @runtime_checkable  # so that annotations are checked in tests
 class Recognizer(Protocol):
-    """What the product asks of a recogniser.
+    """What the product asks of a recognizer.
 
     Attributes:
       name: changes whenever the vectors do.
@@ -60,7 +60,7 @@ class Recognizer(Protocol):
 
 
 class DlibNetwork:
-    """dlib's ResNet: raw vectors (n, 128), not centred, of faces in images.
+    """dlib's ResNet: raw vectors (n, 128), not centered, of faces in images.
 
     A vector is the mean over the face and its mirror image: 93.9 % of pairs of one
     person found at a false accept rate of 0.1 %, against 92.7 % without (two photos
@@ -93,7 +93,7 @@ class DlibNetwork:
 
 
 class DlibRecognizer:
-    """dlib's ResNet, centred and whitened; see `Recognizer`."""
+    """dlib's ResNet, centered and whitened; see `Recognizer`."""
 
     def __init__(self):
         self._network, self._whitening = DlibNetwork(), whitening.load()
@@ -142,9 +142,7 @@ class OnnxRecognizer:
         data = path.read_bytes()
         self._form = pixels.pixel_form(path)
         self.name = f"onnx-{hashlib.sha256(data).hexdigest()[:8]}"
-        self._session = onnxruntime.InferenceSession(
-            data, providers=["CPUExecutionProvider"]
-        )
+        self._session = make_session(data, num_threads=None)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or len(outputs) != 1 or shape[1:] != [3, 112, 112]:
@@ -191,7 +189,7 @@ def _arcface_view(
 
 
 def make_recognizer(spec: str) -> Recognizer:
-    """The recogniser that a user names: "dlib", or the path of an ONNX file.
+    """The recognizer that a user names: "dlib", or the path of an ONNX file.
 
     Raises:
       ValueError: neither.

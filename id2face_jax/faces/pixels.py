@@ -1,4 +1,4 @@
-"""How an ONNX recogniser wants its pixels: channel order, mean and spread.
+"""How an ONNX recognizer wants its pixels: channel order, mean and spread.
 
 An ONNX file does not say. Owns the three places to look, in this order: a file beside
 it, named FILE.onnx.json,

@@ -105,8 +105,8 @@ def measure(
         )
     weight = 1.0 / counts[person]  # a person counts once, however many photos
     mean = weight @ raw / len(counts)
-    centred = raw - mean
-    total = (centred * weight[:, None]).T @ centred / len(counts)
+    centered = raw - mean
+    total = (centered * weight[:, None]).T @ centered / len(counts)
     means = np.zeros((len(counts), raw.shape[1]))
     np.add.at(means, person, raw)
     inner = raw - (means / counts[:, None])[person]
@@ -147,7 +147,7 @@ def _make_discriminant(shrink: float, strength: float) -> Callable:
 
 # Names give the shrinkage: 0 trusts the covariance, 1 is plain centring.
 CANDIDATES: dict[str, Callable[[Statistics], np.ndarray]] = {
-    "centred": _make_total(0.0, 0.0),
+    "centered": _make_total(0.0, 0.0),
     **{f"whitened {s}": _make_total(-0.5, s) for s in (0.0, 0.1, 0.3, 0.5, 0.8)},
     **{f"half whitened {s}": _make_total(-0.25, s) for s in (0.0, 0.2)},
     **{f"within-class {s}": _make_discriminant(s, 0.0) for s in (0.1, 0.5)},

@@ -12,6 +12,7 @@ import ml_collections
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
 from id2face_jax.models import build
+from id2face_jax.training import steps
 
 
 def fit_config(
@@ -56,7 +57,7 @@ def frozen_shapes(config: ml_collections.ConfigDict) -> dict:
     autoencoder = build.make_autoencoder(config)
     params = jax.eval_shape(autoencoder.init, jax.random.key(0), image)["params"]
     frozen = {"autoencoder": params}
-    if config.loss.judge_every:
+    if steps.needs_recognizer(config):
         frozen["recognizer"] = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), whitening.judge()
         )

@@ -12,16 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from id2face_jax.anonymize import images, report
-from id2face_jax.anonymize.anonymizer import Anonymizer, Result
-from id2face_jax.anonymize.images import Photo
-from id2face_jax.anonymize.verify import Check
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.io.images import Photo
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
+from id2face_jax.anonymize.pipeline.verify import Check
+from id2face_jax.anonymize.report import schema
 
 # A photo of a good camera; about 1 GB of memory in work.
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000
 
 _HEADLINES = {
-    "anonymized": "Every face is a new one. No original face is recognised any more.",
+    "anonymized": "Every face is a new one. No original face is recognized any more.",
     "fallback": "Every face is hidden, but not each by a new one: some are blurred.",
     "no_face": "No face was found, so nothing was changed and there is nothing to "
     "save. If there is one, do not publish this photo as it is.",
@@ -71,7 +72,7 @@ def answer(
         "headline": headline,
         "faces": _faces(result, photo.pixels.shape),
         "type": {".jpg": "image/jpeg", ".png": "image/png"}[suffix],
-        "report": {**report.run_record(anonymizer.tools), **result.report},
+        "report": {**schema.run_record(anonymizer.tools), **result.report},
     }
     return Answer(about, picture)
 
@@ -102,7 +103,7 @@ def _faces(result: Result, shape: tuple[int, ...]) -> list[dict]:
 
 
 def risk(checks: Sequence[Check]) -> dict:
-    """How far a face is from being recognised, by the recogniser that is closest.
+    """How far a face is from being recognized, by the recognizer that is closest.
 
     `cosine` to the most similar original face, the `threshold` that it must stay below,
     and both in words; the numbers are None if the face cannot be compared.
@@ -115,7 +116,7 @@ def risk(checks: Sequence[Check]) -> dict:
         }
     worst = max(checks, key=lambda check: check.cosine - check.threshold)
     if not worst.passed:
-        words = "high: still recognised"
+        words = "high: still recognized"
     elif worst.cosine < worst.threshold / 2:
         words = "low: far below the limit"
     else:

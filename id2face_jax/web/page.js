@@ -105,7 +105,7 @@ async function start(event) {
     }
   } catch (error) {
     forget();
-    say(`Not done: ${error.message}.`, "error");
+    say(`Could not anonymize: ${error.message}.`, "error");
   } finally {
     at("start").disabled = false;
     at("file").disabled = false;

@@ -1,6 +1,6 @@
 """HTTP for the page: the three files of it, and one answer a photo.
 
-Owns what a stranger on the network could try: sizes, queue, hosts, headers. A photo
+Owns what anyone on the network could try: sizes, queue, hosts, headers. A photo
 comes as the body of a POST, in memory, and its answer goes back as lines of JSON, one a
 second while it waits or is worked on, and at last the answer's; the picture's bytes
 follow that line. Nothing is logged of a request. Leaves photos to `answers`.
@@ -20,8 +20,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import STRENGTH
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.options import STRENGTH
+from id2face_jax.pages import render
 from id2face_jax.web import answers
 from id2face_jax.web.answers import Answer
 
@@ -29,7 +30,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_PHOTOS = 8  # in work, waiting or being sent: 400 MB
 _FOLDER = pathlib.Path(__file__).parent
 _FILES = {
-    "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
@@ -112,23 +112,34 @@ def make_server(anonymizer: Anonymizer, host: str, port: int) -> Server:
     return Server(host, port, functools.partial(answers.answer, anonymizer))
 
 
+def page() -> bytes:
+    """The page itself, with its limits filled in."""
+    return render.render(
+        "page.html", max_mb=answers.MAX_BYTES // 10**6, strength=f"{STRENGTH:g}"
+    )
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     timeout = _SOCKET_SECONDS
     server_version, sys_version = "id2face", ""
 
     def log_message(self, *args) -> None:
-        """Logs nothing: who asked for what, and when, is nobody's business."""
+        """Logs nothing: who asked for what, and when, stays private."""
 
     def do_GET(self) -> None:
         if not self._is_ours():
             return self._refuse(HTTPStatus.FORBIDDEN, "this page has another address")
-        found = _FILES.get(urllib.parse.urlsplit(self.path).path)
-        if found is None:
+        path = urllib.parse.urlsplit(self.path).path
+        if path == "/":
+            content, kind = page(), "text/html; charset=utf-8"
+        elif path in _FILES:
+            name, kind = _FILES[path]
+            content = (_FOLDER / name).read_bytes()
+        else:
             return self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-        name, kind = found
         self._begin(HTTPStatus.OK, kind)
-        self.wfile.write((_FOLDER / name).read_bytes())
+        self.wfile.write(content)
 
     def do_POST(self) -> None:
         if not self._is_ours():

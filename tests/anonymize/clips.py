@@ -3,8 +3,8 @@
 import av
 import numpy as np
 
-from id2face_jax.anonymize import video_files
-from id2face_jax.anonymize.video_files import Span
+from id2face_jax.anonymize.video import container
+from id2face_jax.anonymize.video.container import Span
 from tests.anonymize import planted
 
 RATE, NUM_FRAMES = 10, 12
@@ -18,36 +18,36 @@ def scene(index):
 
 
 def write_clip(path, num=NUM_FRAMES, sound=True, times=None, make=scene):
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w") as opened:
         codec = "libvpx-vp9" if path.suffix == ".webm" else "libx264"
-        stream = container.add_stream(codec, rate=RATE)
+        stream = opened.add_stream(codec, rate=RATE)
         height, width = make(0).shape[:2]
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "4"}
-        voice = container.add_stream("aac", rate=8000) if sound else None
+        voice = opened.add_stream("aac", rate=8000) if sound else None
         if voice is not None:
             wave = np.sin(np.arange(8000 * num // RATE) / 9).astype(np.float32)[None]
             samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
             samples.sample_rate, samples.pts = 8000, 0
-            container.mux(voice.encode(samples) + voice.encode())
+            opened.mux(voice.encode(samples) + voice.encode())
         for index in range(num):
             frame = av.VideoFrame.from_ndarray(make(index), format="rgb24")
             frame.pts = index if times is None else times[index]
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            opened.mux(stream.encode(frame))
+        opened.mux(stream.encode())
     return path
 
 
 def read_clip(path):
-    found = list(video_files.frames(path, Span()))
+    found = list(container.frames(path, Span()))
     return [frame.pixels for frame in found], [frame.seconds for frame in found]
 
 
 def sound_of(path):
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
+    with av.open(str(path)) as opened:
+        if not opened.streams.audio:
             return None
-        return [bytes(p) for p in container.demux(audio=0) if p.pts is not None]
+        return [bytes(p) for p in opened.demux(audio=0) if p.pts is not None]
 
 
 def number_of(pixels):

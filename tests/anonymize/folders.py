@@ -4,9 +4,11 @@ import pathlib
 
 import PIL.Image
 
-from id2face_jax.anonymize import files, inputs, ledger
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.batch import discovery, runner, state
+from id2face_jax.anonymize.batch.options import FileOptions
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from tests.anonymize import planted
 
 
@@ -15,7 +17,7 @@ def make(function=planted.other_face, **settings):
         planted.PlantedGenerator(function),
         [planted.PlantedRecognizer()],
         planted.PlantedDetector(),
-        Settings(**settings),
+        FaceOptions(**settings),
     )
 
 
@@ -24,20 +26,20 @@ def save(path, pixels, **options):
     PIL.Image.fromarray(pixels).save(path, **options)
 
 
-def run(anonymizer=None, out="out", people=None, **choices):
+def run(anonymizer=None, out="out", people=None, **options):
     """Runs over photos/ and closes the report; returns records by input."""
-    book = ledger.Ledger(pathlib.Path(out) / ledger.REPORT_NAME)
-    jobs = inputs.plan(["photos"], out)
-    records = files.run(
+    ledger = state.Ledger(pathlib.Path(out) / state.REPORT_NAME)
+    jobs = discovery.plan(["photos"], out)
+    records = runner.run(
         anonymizer or make(),
         jobs,
-        book,
-        files.Choices(**choices),
-        people or files.People(),
+        ledger,
+        FileOptions(**options),
+        people or People(),
         quiet=True,
     )
-    book.close()
-    return {record["input"].removeprefix("photos/"): record for record in records}
+    ledger.close()
+    return {record.input.removeprefix("photos/"): record for record in records}
 
 
 def contents(out="out"):
@@ -49,4 +51,4 @@ def contents(out="out"):
 
 
 def states(records):
-    return {name: record["state"] for name, record in records.items()}
+    return {name: record.state for name, record in records.items()}

@@ -1,12 +1,12 @@
-"""Stand-ins whose answers a test knows: generators that fail on purpose, a recogniser.
+"""Stand-ins whose answers a test knows: generators that fail on purpose, a recognizer.
 
-The recogniser sees small grey crops: the same face gives a cosine of 1, noise about 0.
+The recognizer sees small gray crops: the same face gives a cosine of 1, noise about 0.
 """
 
 import numpy as np
 
-from id2face_jax.anonymize import generator
-from id2face_jax.anonymize.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline import generator
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import Detection
 
@@ -14,12 +14,12 @@ SIZE, IDENTITY_DIM, EMBEDDING_DIM = 64, 8, 16
 
 
 class PlantedRecognizer:
-    """Unit embeddings: a fixed projection of the aligned crop's centred grey pixels."""
+    """Unit embeddings: a fixed projection of the crop's centered gray pixels."""
 
     name, dim, threshold = "planted", EMBEDDING_DIM, 0.6
 
     def __init__(self, always: float | None = None):
-        """always: if given, all embeddings are one vector of this value, normalised."""
+        """always: if given, all embeddings are one vector of this value, normalized."""
         self._projection = np.random.default_rng(0).normal(size=(256, self.dim))
         self._always = always
 
@@ -27,8 +27,8 @@ class PlantedRecognizer:
         vectors = []
         for image, points in zip(images, landmarks, strict=True):
             crop = align.crop(image, align.crop_matrix(points, 32), 32)[8:24, 8:24]
-            grey = crop.mean(axis=-1).reshape(-1)
-            vector = (grey - grey.mean()) @ self._projection
+            gray = crop.mean(axis=-1).reshape(-1)
+            vector = (gray - gray.mean()) @ self._projection
             if self._always is not None:
                 vector = np.full(self.dim, self._always)
             vectors.append(vector / (np.linalg.norm(vector) + 1e-9))
@@ -81,7 +81,7 @@ def other_face(requests, row):
     return composite(requests, row, np.clip(negative + shift, 0, 255))
 
 
-def grey(requests, row):
+def gray(requests, row):
     """A flat patch."""
     return composite(requests, row, np.full((SIZE, SIZE, 3), 128.0))
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from id2face_jax import cli
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from tests.anonymize import planted
 from tests.anonymize.clips import write_clip
 
@@ -59,7 +59,7 @@ def test_flicker_of_a_video_is_told(loaded, tmp_path, capsys):
 def test_defaults_of_the_command_are_those_of_python(loaded):
     assert cli.main("anonymize photos/a.png -o new.jpg --quiet".split()) == 0
     (call,) = loaded
-    assert call["settings"] == Settings()
+    assert call["settings"] == FaceOptions()
 
 
 def test_one_file_with_every_choice_of_faces(loaded):

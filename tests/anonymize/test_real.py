@@ -1,4 +1,4 @@
-"""The real parts: a (random) model behind the generator's door, dlib's recogniser."""
+"""The real parts: a (random) model behind the generator's door, dlib's recognizer."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,15 @@ import pytest
 import skimage.data
 
 from configs import smoke
-from id2face_jax.anonymize import verify
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.generator import (
+from id2face_jax.anonymize.pipeline import verify
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.generator import (
     DiffusionGenerator,
     Requests,
     bucket_sizes,
     use_compilation_cache,
 )
-from id2face_jax.anonymize.settings import Settings
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.faces.embed import DlibRecognizer
 from id2face_jax.models import build
@@ -123,7 +123,7 @@ def test_compilation_cache_is_private(tmp_path, monkeypatch):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
 
 
-# With the real detector and recogniser
+# With the real detector and recognizer
 
 
 PORTRAIT = np.ascontiguousarray(skimage.data.astronaut()[:256, 96:352])
@@ -143,7 +143,7 @@ def test_dlib_catches_a_pass_through(recognizer):
         Planted128(planted.pass_through),
         [recognizer],
         CenterFaceDetector(),
-        Settings(max_attempts=1),
+        FaceOptions(max_attempts=1),
     )
     result = anonymizer(PORTRAIT)
     (face,) = result.faces
@@ -153,7 +153,7 @@ def test_dlib_catches_a_pass_through(recognizer):
         Planted128(planted.pass_through),
         [recognizer],
         CenterFaceDetector(),
-        Settings(max_attempts=1, on_failure="refuse"),
+        FaceOptions(max_attempts=1, on_failure="refuse"),
     )(PORTRAIT)
     assert refused.state == "refused" and refused.faces[0].cosine > 0.6
 
@@ -174,7 +174,7 @@ def test_random_model_end_to_end_never_leaves_the_face(recognizer):
 def test_the_shipped_model_runs_the_documented_example():
     import doctest
 
-    from id2face_jax.anonymize import anonymizer
+    from id2face_jax.anonymize.pipeline import anonymizer
 
     results = doctest.testmod(anonymizer)
     assert results.attempted > 3 and not results.failed

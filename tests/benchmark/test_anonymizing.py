@@ -6,10 +6,12 @@ import types
 
 import pytest
 
-from id2face_jax.anonymize import files, images, rounds, stages
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import Settings
-from id2face_jax.anonymize.stages import STAGES
+from id2face_jax.anonymize.batch import runner
+from id2face_jax.anonymize.io import images
+from id2face_jax.anonymize.pipeline import pipeline, stages
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.options import FaceOptions
+from id2face_jax.anonymize.pipeline.stages import STAGES
 from id2face_jax.benchmark import anonymizing, bars, startup, timing
 from tests.anonymize import planted
 
@@ -48,18 +50,18 @@ def anonymizer() -> Anonymizer:
         planted.PlantedGenerator(planted.other_face),
         [planted.PlantedRecognizer()],
         planted.PlantedDetector(),
-        Settings(),
+        FaceOptions(),
     )
 
 
 PLACES = {
     "decode": (images, "read"),
-    "detect": (rounds, "open_picture"),
-    "align": (rounds, "_requests"),
-    "embed": (rounds.verify, "embed"),
+    "detect": (pipeline, "open_picture"),
+    "align": (pipeline, "_requests"),
+    "embed": (pipeline.verify, "embed"),
     "sample": (planted.PlantedGenerator, "__call__"),
-    "blend": (rounds, "_paint"),
-    "verify": (rounds, "_verify"),
+    "blend": (pipeline, "_paint"),
+    "verify": (pipeline, "_verify"),
     "encode": (images, "encode"),
 }
 
@@ -76,8 +78,8 @@ def test_a_slow_stage_has_the_whole_share(photos, monkeypatch, stage):
 
 
 def test_what_no_stage_owns_is_other(photos, monkeypatch):
-    slow = Clock(monkeypatch).slow(files.settle)
-    monkeypatch.setattr(files, "settle", slow)
+    slow = Clock(monkeypatch).slow(runner.commit)
+    monkeypatch.setattr(runner, "commit", slow)
     found = anonymizing.measure_stages(anonymizer(), photos)
     assert found["shares"]["other"] == 1.0 and found["seconds"] == 3.0
 

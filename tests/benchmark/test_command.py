@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from id2face_jax import cli
-from id2face_jax.anonymize import generator
+from id2face_jax.anonymize.pipeline import generator
 from id2face_jax.benchmark import machine, run, sampler, training
 from id2face_jax.data import pipeline
 from id2face_jax.generation import exports

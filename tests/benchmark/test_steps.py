@@ -1,7 +1,6 @@
-"""docs/performance/steps.py: on whom it chooses, and what it calls close."""
+"""studies/steps.py: on whom it chooses, and what it calls close."""
 
 import argparse
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -9,15 +8,12 @@ import types
 
 import pytest
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "docs" / "performance" / "steps.py"
+from studies import steps
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def script():
-    spec = importlib.util.spec_from_file_location("steps", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return steps
 
 
 def row(frechet: float, found: float = 1.0) -> dict:

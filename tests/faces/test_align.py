@@ -97,7 +97,7 @@ def test_shrinking_averages_and_does_not_alias(factor):
     y, x = np.mgrid[:600, :600]
     board = np.repeat(((x + y) % 2 * 255).astype(np.uint8)[..., None], 3, axis=-1)
     crop = align.crop(board, similarity(1 / factor, 7, 5, 0), 32)[4:-4, 4:-4]
-    # A checkerboard of single pixels is grey from afar; sampled, it would be moire.
+    # A checkerboard of single pixels is gray from afar; sampled, it would be moire.
     assert np.abs(crop.astype(int) - 127).max() < 25
 
 
@@ -109,7 +109,7 @@ def test_shrinking_keeps_places():
     y, x = np.mgrid[:64, :64]
     found = [np.sum(x * crop) / crop.sum(), np.sum(y * crop) / crop.sum()]
     wanted = align.transform_points(matrix, np.array([[200.0, 120.0]]))[0]
-    # Pixel centres: the half pixel that a scaling shifts belongs to the matrix.
+    # Pixel centers: the half pixel that a scaling shifts belongs to the matrix.
     np.testing.assert_allclose(found, wanted, atol=0.1)
 
 

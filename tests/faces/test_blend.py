@@ -64,11 +64,11 @@ def test_a_photos_own_crop_leaves_no_trace(scale):
 
 
 def test_a_small_crop_in_a_large_photo_does_not_ring():
-    grey = np.full((600, 600, 3), 128, np.uint8)
+    gray = np.full((600, 600, 3), 128, np.uint8)
     crop = np.full((SIZE, SIZE, 3), 100, np.uint8)
     crop[:, SIZE // 2 :] = 156  # a step, the same light on average
-    after = blend.paste(grey, crop, similarity(1 / 8, 0, -5, -5), DISC)
-    # The colour match draws both sides to the grey; nothing passes them at the step.
+    after = blend.paste(gray, crop, similarity(1 / 8, 0, -5, -5), DISC)
+    # The color match draws both sides to the gray; nothing passes them at the step.
     line = after[300, 200:400, 0].astype(int)
     assert np.all(np.diff(line) >= -1)
     assert line[-1] - line[0] > 10
@@ -81,7 +81,7 @@ def test_a_cast_is_matched_where_the_two_meet():
     assert np.abs(after.astype(int) - before).max() <= 6
 
 
-def test_a_face_of_another_colour_keeps_it():
+def test_a_face_of_another_color_keeps_it():
     before = np.full((200, 240, 3), 200, np.uint8)
     after = blend.paste(
         before, np.full((SIZE, SIZE, 3), 90, np.uint8), PLACES["same size"], DISC

@@ -1,4 +1,4 @@
-"""Recognisers: what any must hold to, dlib's on the astronaut, and an ONNX file."""
+"""Recognizers: what any must hold to, dlib's on the astronaut, and an ONNX file."""
 
 import cv2
 import numpy as np

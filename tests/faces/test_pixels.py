@@ -1,4 +1,4 @@
-"""An ONNX recogniser's pixels: from beside the file, from the list, or ArcFace's."""
+"""An ONNX recognizer's pixels: from beside the file, from the list, or ArcFace's."""
 
 import json
 

@@ -11,7 +11,7 @@ from id2face_jax.models.recognizers import dlib_resnet
 
 
 def people(num: int = 150, photos: int = 4, dim: int = 12):
-    """Raw vectors like a recogniser's: a large common part, correlated people."""
+    """Raw vectors like a recognizer's: a large common part, correlated people."""
     rng = np.random.default_rng(0)
     spread = rng.normal(size=(dim, dim)) * np.geomspace(1, 0.1, dim)
     identity = rng.normal(size=(num, 1, dim)) @ spread
@@ -97,7 +97,7 @@ def test_the_command_refits_from_records(tmp_path, monkeypatch, capsys):
     raw, ids = people(num=40)
     rows = [
         records.Record(
-            image=grey_jpeg(index),
+            image=gray_jpeg(index),
             landmarks=np.zeros((5, 2), np.float32),
             matrix=np.zeros((2, 3), np.float32),
             embedding=np.zeros(4, np.float32),
@@ -123,7 +123,7 @@ def test_the_command_refits_from_records(tmp_path, monkeypatch, capsys):
     assert "chosen" in capsys.readouterr().out
 
 
-def grey_jpeg(level: int) -> bytes:
-    """A JPEG of one grey level."""
+def gray_jpeg(level: int) -> bytes:
+    """A JPEG of one gray level."""
 
     return cv2.imencode(".jpg", np.full((32, 32, 3), level, np.uint8))[1].tobytes()

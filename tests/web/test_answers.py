@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from id2face_jax.anonymize.anonymizer import Anonymizer
-from id2face_jax.anonymize.settings import Settings
-from id2face_jax.anonymize.verify import Check
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.pipeline.options import FaceOptions
+from id2face_jax.anonymize.pipeline.verify import Check
 from id2face_jax.faces.detect import CenterFaceDetector
 from id2face_jax.web import answers
 from tests.anonymize import planted
@@ -24,7 +24,7 @@ def make(function=planted.other_face, detector=None, recognizer=None, **settings
         planted.PlantedGenerator(function),
         [recognizer or planted.PlantedRecognizer()],
         detector or planted.PlantedDetector(),
-        Settings(**settings),
+        FaceOptions(**settings),
     )
 
 
@@ -84,7 +84,7 @@ def test_refused_photo_gives_nothing_out():
     given = ask(photo(), anonymizer)
     assert given.about["state"] == "refused" and given.picture == b""
     assert "no picture is given out" in given.about["headline"]
-    assert given.about["faces"][0]["words"] == "high: still recognised"
+    assert given.about["faces"][0]["words"] == "high: still recognized"
 
 
 def test_photo_without_a_face_gives_nothing_out():
@@ -132,8 +132,8 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
     [
         (0.1, "low: far below the limit"),
         (0.5, "moderate: below the limit, but near it"),
-        (0.6, "high: still recognised"),
-        (np.nan, "high: still recognised"),
+        (0.6, "high: still recognized"),
+        (np.nan, "high: still recognized"),
     ],
 )
 def test_risk_in_words(cosine, words):
@@ -142,7 +142,7 @@ def test_risk_in_words(cosine, words):
     json.dumps(found, allow_nan=False)
 
 
-def test_risk_is_that_of_the_closest_recogniser():
+def test_risk_is_that_of_the_closest_recognizer():
     checks = (Check("a", 0.1, 0.6), Check("b", 0.3, 0.4), Check("c", 0.2, 0.9))
     found = answers.risk(checks)
     assert (found["cosine"], found["threshold"]) == (0.3, 0.4)

@@ -218,7 +218,7 @@ def take_screenshot(browser):
     ("make", "message"),
     [
         (lambda: np.full((64, 80, 3), 90, np.uint8), "No face was found"),
-        (lambda: b"\xff\xd8 no photo", "Not done: the photo"),
+        (lambda: b"\xff\xd8 no photo", "Could not anonymize: the photo"),
     ],
     ids=["no face", "no photo"],
 )

@@ -1,0 +1,1 @@
+"""Runs over many files: found, worked on, recorded, put in place."""

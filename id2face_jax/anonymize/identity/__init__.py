@@ -1,0 +1,1 @@
+"""Whose face it is, and which new identity follows from that."""

@@ -1,0 +1,1 @@
+"""Picture files and the metadata in them."""

@@ -1,0 +1,1 @@
+"""One picture: its faces found, changed, verified; the Python API."""

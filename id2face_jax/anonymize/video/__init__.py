@@ -1,0 +1,1 @@
+"""Videos: faces tracked over frames, changed and written."""

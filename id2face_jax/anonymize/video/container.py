@@ -1,0 +1,296 @@
+"""Video files to upright RGB frames with their times, and back.
+
+Owns the containers (PyAV): rotation is applied to the pixels, times of frames are kept,
+also where they are uneven, colors mean what they meant, and sound is copied, not coded
+again. Nothing else is: titles, places and data tracks stay behind. Leaves faces to
+`pipeline`.
+"""
+
+import contextlib
+import dataclasses
+import fractions
+import os
+import pathlib
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+# Suffix -> the codec of pictures that its container takes.
+CODECS = {
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv", ".avi"), "libx264"),
+    ".webm": "libvpx-vp9",
+}
+SUFFIXES = tuple(CODECS)
+_OPTIONS = {
+    "libx264": {"crf": "18", "preset": "medium"},
+    "libvpx-vp9": {"crf": "24", "b": "0", "cpu-used": "4"},
+}
+# ITU-T H.273: no word of a color's meaning; matrix BT.709; range 16 to 235.
+_UNSPECIFIED, _BT709, _LIMITED = 2, 1, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """The part of a video to take, in seconds; None is its own beginning or end."""
+
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self):
+        start, end = self.start or 0.0, self.end
+        if start < 0 or (end is not None and end <= start):
+            raise ValueError(
+                f"the span from {self.start} to {self.end} seconds is empty; --end "
+                "must lie after --start"
+            )
+
+    def holds(self, seconds: float) -> bool:
+        """Whether a time lies in the span."""
+        begins = self.start is None or seconds >= self.start
+        return begins and (self.end is None or seconds < self.end)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Upright pixels, and the time: seconds from the start, and the container's."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    seconds: float
+    pts: int
+    time_base: fractions.Fraction
+
+
+def frames(path: str | os.PathLike, span: Span) -> Iterator[Frame]:
+    """The frames of a span, one after the other; their times grow.
+
+    Raises ValueError, naming what is wrong, for what is no video or breaks off.
+    """
+    name = pathlib.Path(path).name
+    with _opened(path) as container:
+        origin = _origin(container)
+        try:
+            for pts, frame in _in_time(container):
+                seconds = float(pts * frame.time_base - origin)
+                if span.end is not None and seconds >= span.end:
+                    break
+                if span.holds(seconds):
+                    yield Frame(_upright(frame), seconds, pts, frame.time_base)
+        except av.error.FFmpegError as error:
+            raise ValueError(f"{name} breaks off: {error.strerror}") from error
+        except _TimeError as error:
+            raise ValueError(f"{name} has frames {error}") from None
+
+
+class _TimeError(Exception):
+    """Frames whose times make no sense."""
+
+
+def _in_time(
+    container: av.container.InputContainer,
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decoded frames with their times; raises _TimeError if those do not grow.
+
+    Of frames with one time only the first is shown, by any player.
+    """
+    stream = _pictures(container)
+    stream.thread_type = "AUTO"
+    counts = container.format.name == "avi"
+    first, last = None, None
+    for frame in container.decode(stream):
+        pts = frame.pts
+        if counts:
+            # AVI has times of decoding alone, which frames out of order take along;
+            # the first frame is at 0, and the last ones may have none.
+            first = frame.dts if first is None else first
+            known = first is not None and frame.dts is not None
+            following = 0 if last is None else last + 1
+            pts = max(following, frame.dts - first) if known else following
+        if pts is None:
+            raise _TimeError("without a time")
+        if last is not None and pts < last:
+            raise _TimeError(f"out of order at {float(pts * frame.time_base):.2f} s")
+        if pts != last:
+            last = pts
+            yield pts, frame
+
+
+def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+
+
+def _pictures(container: av.container.InputContainer) -> av.VideoStream:
+    # Not the first: that may be a cover.
+    return container.streams.best("video")
+
+
+def _origin(container: av.container.InputContainer) -> fractions.Fraction:
+    """Seconds at which the container begins; players call it 0."""
+    return fractions.Fraction(max(0, container.start_time or 0), av.time_base)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
+    name = pathlib.Path(path).name
+    try:
+        container = av.open(os.fspath(path))
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{name} is no video that can be read: {error}") from error
+    with container:
+        if not container.streams.video:
+            raise ValueError(f"{name} has no pictures, only sound")
+        yield container
+
+
+def rate(path: str | os.PathLike) -> fractions.Fraction:
+    """Frames a second, on average; 25 where the file does not say."""
+    with _opened(path) as container:
+        return _pictures(container).average_rate or fractions.Fraction(25)
+
+
+def end_of(path: str | os.PathLike) -> float:
+    """Seconds from the start to where the pictures end, as the file claims.
+
+    0 where it does not say.
+    """
+    with _opened(path) as container:
+        stream = _pictures(container)
+        if stream.duration is not None:
+            end = (stream.start_time or 0) + stream.duration
+            return float(end * stream.time_base - _origin(container))
+        return float((container.duration or 0) / av.time_base - _origin(container))
+
+
+class Writer:
+    """Writes frames, and the sound of `source`, to a new video file.
+
+    To be used in a `with`; the file is complete after it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        source: str | os.PathLike,
+        span: Span,
+        *,
+        suffix: str,
+        audio: bool = True,
+    ):
+        """Args:
+
+        path: of the new file, with any name.
+        source: whose sound and rate are taken.
+        span: of the source; it becomes the whole new video.
+        suffix: a key of CODECS, the kind of the new file.
+        audio: whether to take the sound along.
+        """
+        kind = {".m4v": "mp4", ".mkv": "matroska"}.get(suffix, suffix.removeprefix("."))
+        self._codec, self._source, self._span = CODECS[suffix], source, span
+        self._is_avi = kind == "avi"
+        with _opened(source) as container:
+            # Pictures and sound move by the same time, so they stay together.
+            self._begin = _origin(container) + fractions.Fraction(span.start or 0)
+            self._origin = _origin(container)
+            coded = _pictures(container).codec_context
+            self._colors = (coded.colorspace, coded.color_primaries, coded.color_trc)
+        self._rate = rate(source)
+        self._container = av.open(os.fspath(path), "w", format=kind)
+        self._audio, self._stream = audio, None
+        self._sound: Iterator[tuple[float, av.Packet]] = iter(())
+        self._next: tuple[float, av.Packet] | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def write(self, frame: Frame) -> None:
+        """Adds a frame; all are of one size and come in the order of their times."""
+        height, width = frame.pixels.shape[:2]
+        if self._stream is None:
+            self._open(frame)
+            if self._audio:
+                self._open_sound()
+        if (width, height) != (self._stream.width, self._stream.height):
+            raise ValueError(
+                f"its frames change size at {frame.seconds:.2f} s, from "
+                f"{self._stream.width} x {self._stream.height} to {width} x {height}; "
+                "cut it there with --start and --end"
+            )
+        self._mux_sound(frame.seconds)
+        picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
+        if self._is_tagged:
+            picture = picture.reformat(
+                format=self._stream.pix_fmt,
+                dst_colorspace=_BT709,
+                dst_color_range=_LIMITED,
+            )
+        picture.pts = frame.pts - round(self._begin / frame.time_base)
+        picture.time_base = frame.time_base
+        self._container.mux(self._stream.encode(picture))
+
+    @property
+    def _is_tagged(self) -> bool:
+        # Pixels of a source without a word go out as they came in, and players guess
+        # the same.
+        return self._colors[0] != _UNSPECIFIED
+
+    def _open(self, frame: Frame) -> None:
+        height, width = frame.pixels.shape[:2]
+        stream = self._container.add_stream(self._codec, rate=self._rate)
+        stream.width, stream.height = width, height
+        # Half the colors need an even size.
+        is_even = height % 2 == 0 and width % 2 == 0
+        stream.pix_fmt = "yuv420p" if is_even else "yuv444p"
+        stream.options = dict(_OPTIONS[self._codec])
+        context = stream.codec_context
+        context.time_base = frame.time_base
+        if self._is_avi:
+            # It has no times for frames out of order, and one slot a frame.
+            stream.options |= {"bf": "0"}
+            context.time_base = 1 / self._rate
+        if self._is_tagged:
+            context.colorspace, context.color_range = _BT709, _LIMITED
+            _, context.color_primaries, context.color_trc = self._colors
+        self._stream = stream
+
+    def _open_sound(self) -> None:
+        container = self._stack.enter_context(_opened(self._source))
+        if not container.streams.audio:
+            return
+        stream = container.streams.best("audio")
+        try:
+            target = self._container.add_stream_from_template(stream)
+        except ValueError as error:
+            raise ValueError(
+                f"its sound cannot be copied ({error}); keep the suffix "
+                f"{pathlib.Path(self._source).suffix}, or give --no-audio"
+            ) from None
+        self._sound = self._packets(container, stream, target)
+        self._next = next(self._sound, None)
+
+    def _packets(self, container, stream, target) -> Iterator[tuple[float, av.Packet]]:
+        """Packets of sound for the new file, and their seconds in the source."""
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            seconds = float(packet.pts * packet.time_base - self._origin)
+            if self._span.holds(seconds):
+                shift = round(self._begin / packet.time_base)
+                dts = packet.pts if packet.dts is None else packet.dts
+                packet.pts, packet.dts = packet.pts - shift, dts - shift
+                packet.stream = target
+                yield seconds, packet
+
+    def _mux_sound(self, until: float) -> None:
+        """Sound up to a time: beside its pictures, where players look for it."""
+        while self._next is not None and self._next[0] <= until:
+            self._container.mux(self._next[1])
+            self._next = next(self._sound, None)
+
+    def __exit__(self, kind, error, trace) -> None:
+        with self._stack, self._container:
+            if kind is None and self._stream is not None:
+                self._mux_sound(float("inf"))
+                self._container.mux(self._stream.encode())

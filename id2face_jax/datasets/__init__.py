@@ -1,1 +1,0 @@
-"""Datasets in and out: pictures anonymized, and labels that still fit them."""

@@ -1,0 +1,127 @@
+"""WebDataset archives: tar files whose members make samples.
+
+A sample is a run of members whose names differ after the first dot only. Owns what a
+sample is and which of its members may leave beside its pictures: texts, but for links
+to the originals in JSON; any other member may hold the face. Leaves pictures, and the
+archive that is written, to the callers.
+"""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+import re
+import tarfile
+from collections.abc import Collection, Iterator
+
+from id2face_jax.labels import checks
+
+SUFFIXES = (".tar",)
+_KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.[^/]*")
+
+
+@dataclasses.dataclass
+class Member:
+    """A member of an archive, with its content in memory.
+
+    is_picture: whether it is a file with a picture's suffix.
+    """
+
+    info: tarfile.TarInfo
+    content: bytes
+    is_picture: bool
+
+    @property
+    def suffix(self) -> str:
+        """In lower case, with its dot."""
+        return pathlib.PurePath(self.info.name).suffix.lower()
+
+
+@dataclasses.dataclass
+class Sample:
+    """Members that belong together; without any, what is left of a refused sample."""
+
+    key: str
+    members: list[Member]
+
+    @property
+    def pictures(self) -> list[Member]:
+        """The members that are pictures."""
+        return [member for member in self.members if member.is_picture]
+
+
+def samples(source: pathlib.Path, suffixes: Collection[str]) -> Iterator[Sample]:
+    """The samples of an archive, one after the other.
+
+    suffixes: of pictures, in lower case.
+
+    Raises ValueError if the archive is damaged.
+    """
+    with open(source, "rb") as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                members = (_read(archive, info, suffixes) for info in archive)
+                for key, group in itertools.groupby(members, _key):
+                    yield Sample(key, list(group))
+                end = archive.offset
+        except tarfile.TarError as error:
+            raise ValueError(
+                f"{source.name} is damaged or no plain tar file: {error}"
+            ) from None
+        # To tarfile, a damaged header is the end; the real end is empty.
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise ValueError(f"{source.name} is damaged at byte {end}")
+
+
+def _key(member: Member) -> str:
+    match = _KEY.fullmatch(member.info.name)
+    return match[1] if match else member.info.name
+
+
+def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, suffixes) -> Member:
+    content = archive.extractfile(info).read() if info.isreg() else b""
+    suffix = pathlib.PurePath(info.name).suffix.lower()
+    return Member(info, content, info.isreg() and suffix in suffixes)
+
+
+def problem(sample: Sample, allowed: Collection[str]) -> ValueError | None:
+    """Why a sample cannot be written, whatever becomes of its pictures.
+
+    allowed: suffixes, without their dot, of members that pass though they are no text.
+    """
+    for member in sample.members:
+        name = member.info.name
+        if member.info.isdir() or member.is_picture:
+            continue
+        if not member.info.isreg():
+            return ValueError(f"{name} is a link or a device, no file")
+        if member.suffix.lstrip(".") in allowed:
+            continue
+        try:
+            checks.check(name, member.content)
+        except ValueError as error:
+            suffix = member.suffix.lstrip(".") or "none"
+            return ValueError(f"{error}; --allow-members {suffix} lets such pass")
+    return None
+
+
+def rewritten(sample: Sample, contents: list[bytes], keep_links: bool) -> Sample:
+    """The sample with new pictures, in order, and without links to the originals."""
+    remaining, members = iter(contents), []
+    for member in sample.members:
+        content = next(remaining) if member.is_picture else member.content
+        if member.suffix == ".json" and not keep_links:
+            content = _without_links(content)
+        members.append(dataclasses.replace(member, content=content))
+    return Sample(sample.key, members)
+
+
+def _without_links(content: bytes) -> bytes:
+    try:
+        entry = json.loads(content)
+    except ValueError:
+        return content
+    if not isinstance(entry, dict) or checks.without_links(entry) == entry:
+        return content
+    return json.dumps(checks.without_links(entry)).encode()

@@ -1,0 +1,1 @@
+"""HTML pages: their templates, and how they are filled in."""

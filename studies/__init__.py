@@ -1,0 +1,1 @@
+"""The scripts that measure what docs/ says, and draw its figures."""

@@ -1,0 +1,1 @@
+"""The detector of truncated faces: trained and measured (docs/truncated_faces)."""

@@ -1,0 +1,66 @@
+"""report.json: its schema, its totals, and what it must not tell."""
+
+import json
+import pathlib
+
+import pytest
+
+from id2face_jax.anonymize.batch.people import People
+from id2face_jax.anonymize.report import schema
+from tests.anonymize.folders import make, run
+
+FACE_FIELDS = {
+    "box": list,
+    "score": float,
+    "state": str,
+    "cosine": float,
+    "threshold": float,
+    "margin": float,
+    "attempts": int,
+    "angle": float,
+    "seen_again": bool,
+    "checks": list,
+}
+FILE_FIELDS = {
+    "input": str,
+    "output": str,
+    "state": str,
+    "message": str,
+    "faces": list,
+    "covered": list,
+    "output_sha256": str,
+    "seconds": float,
+    "run": str,
+}
+
+
+def test_report_has_its_schema_and_no_secret(photos):
+    key = bytes(range(32))
+    people = People(lambda source: lambda faces: ["Ann Person"] * len(faces))
+    run(make(key=key), people=people)
+    text = pathlib.Path("out/report.json").read_text()
+    content = json.loads(text)
+    assert set(content) == {"schema", "totals", "runs", "files"}
+    assert content["schema"] == schema.SCHEMA
+    for record in content["files"]:
+        assert {k: type(v) for k, v in record.items()} == FILE_FIELDS
+        assert record["state"] in schema.STATES
+        for face in record["faces"]:
+            assert {k: type(v) for k, v in face.items()} == FACE_FIELDS
+            assert face["state"] in schema.FACE_STATES
+            assert face["margin"] == pytest.approx(
+                face["threshold"] - face["cosine"], abs=2e-4
+            )
+            assert len(face["checks"]) == 1
+    (made_with,) = content["runs"].values()
+    assert made_with["settings"]["keyed"] and made_with["model"]["sha256"] == "planted"
+    assert key.hex() not in text and "Ann Person" not in text
+    totals = content["totals"]
+    assert totals["files"]["anonymized"] == totals["faces"]["anonymized"] == 3
+    assert totals["recognized"]["count"] == 0 and totals["recognized"]["high"] < 0.8
+    assert totals["new_face"]["share"] == 1.0
+
+
+def test_totals_of_nothing():
+    totals = schema.totals([])
+    assert totals["new_face"]["share"] is None and not sum(totals["files"].values())
