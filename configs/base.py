@@ -115,12 +115,12 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_consistency = 1.0
     loss.identity_alignment = 0.02
     loss.portrait = 1.0
-    loss.attribute_kl = 2e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
+    loss.attribute_kl = 4e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
-    loss.identity_leak = 0.3  # against what the adversary reads; 0: it only measures
+    loss.identity_leak = 0.6  # against what the adversary reads; 0: it only measures
     loss.verifier_dim = 256  # width of the second adversary; 0: none
     loss.verifier = 1.0  # its own loss
-    loss.verified_leak = 0.1  # against how well it tells people apart
+    loss.verified_leak = 0.3  # against how well it tells people apart
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # Each n-th pair is treated as the anonymizer does; 0: none.
     loss.deployed_every = 4
@@ -160,6 +160,9 @@ def _train() -> ml_collections.ConfigDict:
     train.num_validation_batches = 2  # for the held-out loss, at each sample_every
     train.save_every = 500
     train.keep = 2  # newest checkpoints kept
+    # Wall clock from the start of the process, compiling included, after which the run
+    # saves and ends; 0: none. For machines that are lent for minutes.
+    train.max_minutes = 0.0
     train.profile_at = 0  # step after which a profile is taken; 0: none
     train.profile_steps = 3  # that it covers; TensorBoard shows it
     train.dtype = "float32"  # or "bfloat16": inside of the networks

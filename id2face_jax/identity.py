@@ -10,6 +10,16 @@ the space and the angle are ours:
 At 90 degrees eq. 2 is p rescaled to the length of u_r. Orthogonality of latents u
 does not make the decoded embeddings orthogonal, so `space="embedding"` applies the
 same map to the decoded embedding, right before it conditions the UNet.
+
+A random person rarely fits a body: most sampled identities are men, whatever the hair.
+`keep_appearance` (ours) holds what an embedding says of apparent sex, age and skin,
+directions in it that are the orthonormal rows of P, and turns the rest:
+
+    (3)  s = |P f_s|^2,  cos(rest) = (cos(angle) - s) / (1 - s), clamped to [-1, 1]
+    (4)  f = P^T P f_s + sqrt(1 - s) g
+
+with g of unit length, orthogonal to P, and at the angle `rest` to what P leaves of f_s;
+the whole angle is then still the one asked for, as long as s leaves room for it.
 """
 
 import jax
@@ -79,3 +89,35 @@ def orthogonal_map(
     turn = jnp.deg2rad(jnp.asarray(angle, random.dtype))[..., None]
     mapped = length * (jnp.cos(turn) * unit + jnp.sin(turn) * normal)
     return jnp.where(source_length < _TINY, random, mapped)
+
+
+def keep_appearance(
+    random: Float[Array, "*b d"],
+    source: Float[Array, "*b d"],
+    directions: Float[Array, "k d"],
+    angle: float | Float[Array, ""] | Float[Array, "*b"] = 90.0,
+) -> Float[Array, "*b d"]:
+    """A unit vector with the source's components along `directions` (eqs. 3 and 4).
+
+    Args:
+      random: unit vectors, whose rest the result's rest is made of.
+      source: unit vectors.
+      directions: P, orthonormal rows; k < d - 1.
+      angle: degrees in [0, 180] between result and source. Where the kept components
+        alone are nearer, the rest is turned away as far as it goes.
+    """
+
+    def split(f):
+        kept = (f @ directions.T) @ directions
+        return kept, f - kept
+
+    kept, source_rest = split(source)
+    share = jnp.clip(jnp.sum(kept * kept, axis=-1), 0.0, 1.0 - _TINY)
+    turn = jnp.deg2rad(jnp.asarray(angle, random.dtype))
+    cosine = jnp.clip((jnp.cos(turn) - share) / (1.0 - share), -1.0, 1.0)
+    rest = jnp.rad2deg(jnp.arccos(cosine))
+    mapped = orthogonal_map(split(random)[1], source_rest, rest)
+    # A fallback axis of a parallel sample may leave the complement; so again.
+    mapped = split(mapped)[1]
+    mapped = mapped / jnp.maximum(_length(mapped), _TINY)
+    return kept + jnp.sqrt(1.0 - share)[..., None] * mapped

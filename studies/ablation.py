@@ -139,7 +139,7 @@ def held_out_loss(folder: pathlib.Path, export: pathlib.Path, records: str) -> f
         import numpy as np
 
         from configs import ablation
-        from id2face_jax.data import pipeline
+        from id2face_jax.data import pairs, pipeline
         from id2face_jax.training import recomposition
 
         saved, weights = exports.load_export(export)
@@ -150,7 +150,7 @@ def held_out_loss(folder: pathlib.Path, export: pathlib.Path, records: str) -> f
         objective = recomposition.make_recomposition(config)
         frozen = {"autoencoder": weights["autoencoder"]}
         loss = jax.jit(objective.loss)
-        source = pipeline.open_source(config, pipeline.HELDOUT)
+        source = pipeline.open_source(config, pairs.HELDOUT)
         batches = pipeline.make_train_iterator(config, 0, 1, source)
         values = []
         for index in range(HELD_OUT_BATCHES):

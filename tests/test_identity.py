@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from id2face_jax import identity
+from tests.draws import normal
 
 DIM = 64
 orthogonal_map = jax.jit(identity.orthogonal_map)
@@ -134,3 +135,50 @@ def test_random_identities_are_standard_normal():
     # 128,000 draws: the mean's sd is 0.003, the variance's 0.004.
     np.testing.assert_allclose(jnp.mean(u), 0.0, atol=0.015)
     np.testing.assert_allclose(jnp.var(u), 1.0, atol=0.02)
+
+
+def _unit(x):
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _directions(k: int, d: int):
+    return jnp.asarray(np.linalg.qr(np.asarray(normal(d, k, seed=9)))[0].T)
+
+
+@pytest.mark.parametrize("angle", [60.0, 90.0, 100.0, 130.0])
+def test_appearance_is_kept_and_the_whole_angle_is_the_one_asked_for(angle):
+    # So wide that three directions hold little of it: there is room for the angle.
+    random, source = _unit(normal(64, 128)), _unit(normal(64, 128, seed=1))
+    directions = _directions(3, 128)
+    new = identity.keep_appearance(random, source, directions, angle)
+    np.testing.assert_allclose(jnp.linalg.norm(new, axis=-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(new @ directions.T, source @ directions.T, atol=1e-5)
+    cosine = jnp.sum(new * source, axis=-1)
+    np.testing.assert_allclose(cosine, np.cos(np.deg2rad(angle)), atol=1e-5)
+
+
+def test_two_samples_of_one_appearance_differ_in_the_rest():
+    source, directions = _unit(normal(8, 32, seed=1)), _directions(3, 32)
+    one, other = (
+        identity.keep_appearance(_unit(normal(8, 32, seed=i)), source, directions)
+        for i in (2, 3)
+    )
+    assert np.all(jnp.sum(one * other, axis=-1) < 0.9)
+
+
+def test_appearance_that_is_nearer_than_the_angle_turns_the_rest_right_away():
+    """Where the source lies along the directions, but a little: 90 cannot be."""
+    directions = jnp.eye(32)[:3]
+    source = _unit(jnp.zeros(32).at[0].set(1.0).at[5].set(0.5))[None]
+    new = identity.keep_appearance(_unit(normal(1, 32)), source, directions, 90.0)
+    np.testing.assert_allclose(new[0, 0], source[0, 0], atol=1e-6)
+    np.testing.assert_allclose(new[0, 5], -source[0, 5], atol=1e-3)
+    assert np.all(np.isfinite(new))
+
+
+def test_a_sample_parallel_to_the_source_still_keeps_appearance():
+    source, directions = _unit(normal(4, 32, seed=1)), _directions(3, 32)
+    new = identity.keep_appearance(source, source, directions, 90.0)
+    assert np.all(np.isfinite(new))
+    np.testing.assert_allclose(new @ directions.T, source @ directions.T, atol=1e-5)
+    np.testing.assert_allclose(jnp.linalg.norm(new, axis=-1), 1.0, atol=1e-5)

@@ -45,10 +45,10 @@ class Host:
 HOSTS = (Host("v5p", 4, 208), Host("v5e", 4, 112))
 
 
-def write_stand_ins(out: pathlib.Path, size: int, dim: int) -> None:
+def write_stand_ins(out: pathlib.Path, crop: prepare.Crop, dim: int) -> None:
     """Records as large as real ones, from scikit-image's public-domain portrait."""
     face = skimage.data.astronaut()[:256, 96:352]
-    rng = np.random.default_rng(0)
+    size, rng = crop.size, np.random.default_rng(0)
     made = []
     for index in range(NUM_STAND_INS):
         image = cv2.resize(np.roll(face, index, axis=1), (size, size))
@@ -58,7 +58,7 @@ def write_stand_ins(out: pathlib.Path, size: int, dim: int) -> None:
         made.append(
             records.Record(
                 image=prepare.encode_crop(image),
-                landmarks=align.template(size),
+                landmarks=align.template(size, crop.geometry),
                 matrix=np.eye(2, 3, dtype=np.float32),
                 embedding=(vector / np.linalg.norm(vector)).astype(np.float32),
                 person=str(index // 2),
@@ -66,7 +66,8 @@ def write_stand_ins(out: pathlib.Path, size: int, dim: int) -> None:
                 photo=str(index),
             )
         )
-    records.write_records(out, {"train": made}, size, dim, {})
+    summary = {"settings": crop.settings()}
+    records.write_records(out, {"train": made}, size, dim, summary)
 
 
 def measure(config: ml_collections.ConfigDict, seconds: float) -> float:
@@ -127,8 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             config.data.records = args.records or str(pathlib.Path(folder) / "records")
             if not args.records:
-                size, dim = config.data.image_size, config.model.embedding_dim
-                write_stand_ins(pathlib.Path(config.data.records), size, dim)
+                data, dim = config.data, config.model.embedding_dim
+                crop = prepare.Crop(data.image_size, align.geometry_of(data))
+                write_stand_ins(pathlib.Path(data.records), crop, dim)
             pairs_per_s = measure(config, args.seconds)
         flops = estimate.flops_of_a_pair(config)
     except ValueError as error:

@@ -46,6 +46,13 @@ def _add_face_arguments(group) -> None:
         metavar="DEGREES",
         help="between the old identity and the new, 90 to 150 (default: %(default)g)",
     )
+    group.add_argument(
+        "--appearance",
+        choices=("keep", "free"),
+        default="keep",
+        help="keep apparent sex, age and skin tone, so that the new face fits the body "
+        "(default), or free: anybody",
+    )
     group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
     group.add_argument(
         "--det-thresh",
@@ -305,6 +312,7 @@ def _anonymizer(args: argparse.Namespace):
     settings = FaceOptions(
         seed=args.seed,
         strength=args.strength,
+        appearance=args.appearance,
         det_threshold=args.det_thresh,
         mask_scale=args.mask_scale,
         max_attempts=0 if args.dry_run else FaceOptions.max_attempts,

@@ -16,7 +16,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="RECORDS")
     parser.add_argument(
-        "--size", type=int, default=128, help="side of the crops, pixels (default: 128)"
+        "--size", type=int, default=160, help="side of the crops, pixels (default: 160)"
+    )
+    parser.add_argument(
+        "--crop-units",
+        type=float,
+        default=136.0,
+        metavar="UNITS",
+        help="side of the crops in units of the 112-unit face template: fewer show the "
+        "face larger (default: 136, as configs/base.py; the built-in weights: 160)",
+    )
+    parser.add_argument(
+        "--crop-center",
+        default="56,68",
+        metavar="X,Y",
+        help="the template's point in the middle of the crops (default: 56,68; the "
+        "built-in weights: 56,64)",
     )
     parser.add_argument(
         "--workers", type=int, help="threads that decode and detect (default: cores)"
@@ -58,6 +73,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _geometry(units: float, center: str):
+    from id2face_jax.faces import align
+
+    try:
+        x, y = (float(part) for part in center.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"--crop-center is {center!r}; use two numbers, such as 56,68"
+        ) from error
+    if not 112 <= units <= 400:
+        raise ValueError(f"--crop-units is {units:g}; use 112 to 400")
+    return align.Geometry(units, (x, y))
+
+
 def run(args: argparse.Namespace) -> int:
     """Prepares, and prints what was kept and what was left out."""
     import os
@@ -74,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
     workers = os.cpu_count() if args.workers is None else args.workers
     if workers < 1:
         raise ValueError(f"workers is {workers}; use 1 or more")
-    if args.size < 32 or args.size % 32:
+    if args.size < 32 or args.size % 16:
         raise ValueError(
-            f"size is {args.size}; use a multiple of 32, which the networks divide by"
+            f"size is {args.size}; use a multiple of 16, which the networks divide by"
         )
     shard = shards.parse(args.shard) if args.shard else None
     if args.tfds:
@@ -86,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     if args.people:
         found = photos.join_people(found, args.people)
     recognizer = make_recognizer(args.recognizer)
-    options = {"size": args.size, "num_workers": workers, "largest": args.largest}
+    crop = prepare.Crop(args.size, _geometry(args.crop_units, args.crop_center))
+    options = {"crop": crop, "num_workers": workers, "largest": args.largest}
     if shard:
         part = (shard.index - 1, shard.count)
         num = prepare.share(found, args.out, recognizer, part, **options)

@@ -52,4 +52,6 @@ def run(args: argparse.Namespace) -> int:
     runtime.start(args.distributed, args.patience)
     runtime.cache_compiled_programs(pathlib.Path(args.workdir))
     state = train.train_and_evaluate(config, args.workdir, args.fall_back)
+    if config.train.max_minutes and runtime.minutes() >= config.train.max_minutes:
+        return 0
     return 0 if int(state.step) >= config.train.num_steps else PREEMPTED

@@ -7,9 +7,31 @@ host. Leaves reading and augmenting photos to `pipeline` and `transforms`.
 """
 
 import dataclasses
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
+
+HELDOUT = "validation"  # the split that a run is watched on
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to records: dicts of numpy, as `records` specifies them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @property
+    def person_ids(self) -> np.ndarray:
+        """(n,) int64, the person of each record."""
+        ...
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The name of each record's person."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +96,24 @@ def make_pair_table(
             np.repeat(slots, again) for slots in (slot_person, slot_rank)
         )
     return PairTable(photos, start, count, slot_person, slot_rank, slots_of)
+
+
+def table_of(data, source: Source) -> PairTable:
+    """The table of faces with person_ids and people, by config.data.
+
+    data.repeats says how often people whose names begin with something come in an
+    epoch. Raises ValueError for a beginning that no name has.
+    """
+    repeats = np.ones(len(source), np.int64)
+    for start, times in data.repeats:
+        found = np.array([person.startswith(start) for person in source.people])
+        if not found.any():
+            raise ValueError(
+                f"data.repeats names people that begin with {start!r}; "
+                f"{data.records} has none, the first is {source.people[0]!r}"
+            )
+        repeats[found] = times
+    return make_pair_table(source.person_ids, data.max_photos_per_person, repeats)
 
 
 def choose_pair(

@@ -12,7 +12,7 @@ and a ragged last batch runs on into the next epoch. Leaves what is in an exampl
 
 import dataclasses
 import sys
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import grain
 import ml_collections
@@ -22,26 +22,6 @@ from id2face_jax.data import pairs, records, transforms
 from id2face_jax.faces import align
 
 SYNTHETIC = "synthetic"
-HELDOUT = "validation"
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Random access to records: dicts of numpy, as `records` specifies them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-    @property
-    def person_ids(self) -> np.ndarray:
-        """(n,) int64, the person of each record."""
-        ...
-
-    @property
-    def people(self) -> tuple[str, ...]:
-        """The name of each record's person."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +37,7 @@ class SyntheticSource:
     num_people: int = 12
     first_person: int = 0
     dim: int = 128
+    geometry: align.Geometry = align.WIDE
 
     def __len__(self) -> int:
         return self.num_photos
@@ -77,7 +58,7 @@ class SyntheticSource:
         photo = np.random.default_rng([2, self.first_person, index])
         color = identity.uniform(60, 255, 3)
         embedding = identity.normal(size=self.dim) + 0.3 * photo.normal(size=self.dim)
-        landmarks = align.template(self.size) + photo.normal(size=(5, 2))
+        landmarks = align.template(self.size, self.geometry) + photo.normal(size=(5, 2))
         y, x = np.mgrid[: self.size, : self.size] / self.size
         light = 0.3 + 0.7 * photo.uniform(0.2, 1) * np.sin(3 * x + photo.uniform(0, 3))
         face = (x - 0.5) ** 2 / 0.10 + (y - 0.55) ** 2 / 0.16 < 1
@@ -92,7 +73,9 @@ class SyntheticSource:
         }
 
 
-def open_source(config: ml_collections.ConfigDict, split: str | None = None) -> Source:
+def open_source(
+    config: ml_collections.ConfigDict, split: str | None = None
+) -> pairs.Source:
     """The records that `config.data` names, checked against the config.
 
     split: None is data.split. Raises ValueError for another size of crops or of
@@ -102,7 +85,10 @@ def open_source(config: ml_collections.ConfigDict, split: str | None = None) -> 
     split = data.split if split is None else split
     if data.records == SYNTHETIC:
         first = 0 if split == "train" else 1000
-        return SyntheticSource(data.image_size, first_person=first, dim=dim)
+        geometry = align.geometry_of(data)
+        return SyntheticSource(
+            data.image_size, first_person=first, dim=dim, geometry=geometry
+        )
     source = records.open_records(data.records, split)
     if len(source) == 0:
         raise ValueError(f"{data.records} has no record in split {split!r}")
@@ -111,6 +97,15 @@ def open_source(config: ml_collections.ConfigDict, split: str | None = None) -> 
         raise ValueError(
             f"{data.records} holds {found} px crops, data.image_size is "
             f"{data.image_size}; set data.image_size={found} or prepare with --size"
+        )
+    asked, found = align.geometry_of(data), records.crop_geometry(data.records)
+    if found != asked:
+        raise ValueError(
+            f"{data.records} holds crops of {found.units:g} units around "
+            f"{found.center}; the config asks for {asked.units:g} around "
+            f"{asked.center}. Set data.crop_units and data.crop_center, or prepare "
+            f"with --crop-units {asked.units:g} --crop-center "
+            f"{asked.center[0]:g},{asked.center[1]:g}"
         )
     found = source[0]["embedding"].shape[0]
     if found != dim:
@@ -122,17 +117,17 @@ def open_source(config: ml_collections.ConfigDict, split: str | None = None) -> 
     return source
 
 
-def open_heldout(config: ml_collections.ConfigDict) -> tuple[Source, str]:
+def open_heldout(config: ml_collections.ConfigDict) -> tuple[pairs.Source, str]:
     """(records, split) to watch a run on: HELDOUT if it exists, else data.split."""
     data = config.data
-    if data.records == SYNTHETIC or HELDOUT in records.split_names(data.records):
-        return open_source(config, HELDOUT), HELDOUT
+    if data.records == SYNTHETIC or pairs.HELDOUT in records.split_names(data.records):
+        return open_source(config, pairs.HELDOUT), pairs.HELDOUT
     return open_source(config), data.split
 
 
 @dataclasses.dataclass(frozen=True)
 class _LoadPair(grain.transforms.RandomMap):
-    source: Source
+    source: pairs.Source
     table: pairs.PairTable
     pair_prob: float
     flip_prob: float
@@ -156,25 +151,9 @@ class _LoadPair(grain.transforms.RandomMap):
         return example
 
 
-def make_pair_table(data: ml_collections.ConfigDict, source: Source):
-    """The slots of an epoch, with data.repeats by the beginning of people's names.
-
-    Raises ValueError for a beginning that no person's name has.
-    """
-    repeats = np.ones(len(source), np.int64)
-    for start, times in data.repeats:
-        found = np.array([person.startswith(start) for person in source.people])
-        if not found.any():
-            raise ValueError(
-                f"data.repeats names people that begin with {start!r}; "
-                f"{data.records} has none, the first is {source.people[0]!r}"
-            )
-        repeats[found] = times
-    ids, most = source.person_ids, data.max_photos_per_person
-    return pairs.make_pair_table(ids, most, repeats)
-
-
-def make_examples(config: ml_collections.ConfigDict, source: Source | None = None):
+def make_examples(
+    config: ml_collections.ConfigDict, source: pairs.Source | None = None
+):
     """The endless, shuffled sequence of examples that all hosts share (lazy).
 
     Element i is the same wherever it is asked for: a dict with image_a, image_b
@@ -183,7 +162,7 @@ def make_examples(config: ml_collections.ConfigDict, source: Source | None = Non
     """
     data = config.data
     source = open_source(config) if source is None else source
-    table = make_pair_table(data, source)
+    table = pairs.table_of(data, source)
     load = _LoadPair(source, table, data.pair_prob, data.flip_prob, data.color_jitter)
     slots = grain.MapDataset.range(len(table)).seed(config.seed)
     return slots.shuffle().repeat().random_map(load)
@@ -217,7 +196,7 @@ def make_train_iterator(
     config: ml_collections.ConfigDict,
     process_index: int,
     process_count: int,
-    source: Source | None = None,
+    source: pairs.Source | None = None,
 ) -> grain.DatasetIterator:
     """This host's endless iterator of local batches; its state can be saved.
 
@@ -256,7 +235,7 @@ def make_train_iterator(
 
 
 def first_batch(
-    config: ml_collections.ConfigDict, num: int, source: Source | None = None
+    config: ml_collections.ConfigDict, num: int, source: pairs.Source | None = None
 ) -> dict[str, np.ndarray]:
     """The first `num` examples, stacked: the fixed batch that sample grids show."""
     examples = make_examples(config, source)

@@ -52,6 +52,19 @@ class _Skip(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
+class Crop:
+    """The crops to make: pixels of a side, and what they show."""
+
+    size: int
+    geometry: align.Geometry = align.WIDE
+
+    def settings(self) -> dict:
+        """For the summary and for file names; JSON."""
+        units, center = self.geometry.units, list(self.geometry.center)
+        return {"size": self.size, "crop": {"units": units, "center": center}}
+
+
+@dataclasses.dataclass(frozen=True)
 class _Face:
     """The prepared face of a photo, or why there is none."""
 
@@ -90,7 +103,7 @@ def choose_subject(
 
 
 def _find_face(
-    photo: Photo, detector: CenterFaceDetector, size: int, largest: bool
+    photo: Photo, detector: CenterFaceDetector, crop: Crop, largest: bool
 ) -> _Face:
     """Detects and aligns; every way to fail becomes a reason."""
     try:
@@ -103,7 +116,7 @@ def _find_face(
             raise _Skip(TINY_PHOTO)
         subject = choose_subject(detector(image), height, width, largest)
         try:
-            matrix = align.crop_matrix(subject.landmarks, size)
+            matrix = align.crop_matrix(subject.landmarks, crop.size, crop.geometry)
         except ValueError as error:
             raise _Skip(NO_FACE) from error
         if align.scale_of(matrix) > _MAX_ENLARGEMENT:
@@ -113,7 +126,7 @@ def _find_face(
     points = align.transform_points(matrix, subject.landmarks.astype(np.float64))
     return _Face(
         photo.name,
-        image=encode_crop(align.crop(image, matrix, size)),
+        image=encode_crop(align.crop(image, matrix, crop.size)),
         landmarks=points.astype(np.float32).tobytes(),
         matrix=matrix.astype(np.float32).tobytes(),
     )
@@ -142,7 +155,7 @@ def _fingerprint(*parts) -> str:
 def _find_faces(
     photos: Sequence[Photo],
     staging: pathlib.Path,
-    size: int,
+    crop: Crop,
     num_workers: int,
     largest: bool,
     shard: tuple[int, int] = (0, 1),
@@ -161,13 +174,14 @@ def _find_faces(
     ):
 
         def find(photo: Photo) -> tuple:
-            face = _find_face(photo, detector, size, largest)
+            face = _find_face(photo, detector, crop, largest)
             progress.update()
             return dataclasses.astuple(face)
 
         for start in starts:
             part = photos[start : start + CHUNK]
-            chunk = _fingerprint(size, largest, [photo.name for photo in part])
+            names = [photo.name for photo in part]
+            chunk = _fingerprint(crop.settings(), largest, names)
             files.append(staging / f"{chunk}.faces")
             if files[-1].exists():
                 progress.update(len(part))
@@ -232,7 +246,7 @@ def share(
     recognizer: Recognizer,
     shard: tuple[int, int],
     *,
-    size: int,
+    crop: Crop,
     num_workers: int,
     largest: bool,
 ) -> int:
@@ -246,7 +260,7 @@ def share(
       Photos looked at.
     """
     staging = _staging(out)
-    files = _find_faces(photos, staging, size, num_workers, largest, shard)
+    files = _find_faces(photos, staging, crop, num_workers, largest, shard)
     _embed(files, recognizer)
     return sum(len(_read_faces(file)) for file in files)
 
@@ -262,7 +276,7 @@ def prepare(
     out: pathlib.Path,
     recognizer: Recognizer,
     *,
-    size: int,
+    crop: Crop,
     num_workers: int,
     splits: Mapping[str, str],
     largest: bool,
@@ -273,7 +287,7 @@ def prepare(
       photos: from `photos.list_photos` or `photos.list_tfds`.
       out: where the dataset goes.
       recognizer: makes the embeddings.
-      size: side of the crops, pixels.
+      crop: what the crops are.
       num_workers: threads that decode and detect.
       splits: person -> split, for those it names; see `choose_splits`.
       largest: take the largest face of a photo, not the clearly central one.
@@ -286,7 +300,7 @@ def prepare(
       ValueError: `out` is there and holds something else, or no photo has a face.
     """
     settings = {
-        "size": size,
+        **crop.settings(),
         "largest": largest,
         "recognizer": recognizer.name,
         "photos": len(photos),
@@ -298,7 +312,7 @@ def prepare(
     if out.exists():
         return _finished(out, settings)
     staging = _staging(out)
-    files = _find_faces(photos, staging, size, num_workers, largest)
+    files = _find_faces(photos, staging, crop, num_workers, largest)
     embedded = _embed(files, recognizer)
     reasons = {face.name: face.reason for file in files for face in _read_faces(file)}
     usable = [photo for photo in photos if not reasons[photo.name]]
@@ -313,7 +327,7 @@ def prepare(
         split: _Split(usable, of_person, files, embedded, split, recognizer.dim)
         for split in summary["records"]
     }
-    records.write_records(out, write, size, recognizer.dim, summary)
+    records.write_records(out, write, crop.size, recognizer.dim, summary)
     shutil.rmtree(staging)
     return summary
 

@@ -20,6 +20,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, Int
 
+from id2face_jax.faces import align
+
 SPLITS = ("train", "validation", "test")
 SUMMARY = "summary.json"
 
@@ -181,6 +183,19 @@ def _open_builder(path: str | pathlib.Path) -> tfds.core.DatasetBuilder:
             "`id2face prepare --tfds NAME --data-dir D --out RECORDS`"
         )
     return builder
+
+
+def crop_geometry(path: str | pathlib.Path) -> align.Geometry:
+    """What the crops in a folder of records show, by its SUMMARY.
+
+    Folders from before it was written down have the widest crops.
+    """
+    file = pathlib.Path(path) / SUMMARY
+    summary = json.loads(file.read_text()) if file.is_file() else {}
+    crop = summary.get("settings", {}).get("crop")
+    if crop is None:
+        return align.WIDE
+    return align.Geometry(float(crop["units"]), tuple(map(float, crop["center"])))
 
 
 def split_names(path: str | pathlib.Path) -> tuple[str, ...]:

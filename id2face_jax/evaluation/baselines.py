@@ -20,42 +20,52 @@ BLUR_SIGMA = 0.03  # of the box's width; a tenth of the eyes' distance
 PIXELATE_CELLS = 18  # across the box's width; six between the eyes
 
 
-def face_box(size: int) -> tuple[slice, slice]:
-    """(rows, columns) of the face in an aligned crop of `size` px."""
-    template, crop = align.TEMPLATE_112[:, 0], align.template(size)[:, 0]
+Box = tuple[slice, slice]  # rows and columns of a crop
+
+
+def face_box(size: int, points: Float[np.ndarray, "5 2"]) -> Box:
+    """(rows, columns) of the face in an aligned crop of `size` px.
+
+    points: where the crops have the five points, on average.
+    """
+    template, crop = align.TEMPLATE_112[:, 0], points[:, 0]
     scale = (crop[1] - crop[0]) / (template[1] - template[0])
-    corners = (_BOX - align.TEMPLATE_112[0]) * scale + align.template(size)[0]
+    corners = (_BOX - align.TEMPLATE_112[0]) * scale + points[0]
     (left, top), (right, bottom) = np.clip(np.rint(corners), 0, size).astype(int)
     return slice(top, bottom), slice(left, right)
 
 
-def _over_box(images, change) -> UInt8[np.ndarray, "n s s 3"]:
-    rows, columns = face_box(images.shape[1])
+def _over_box(images, box: Box, change) -> UInt8[np.ndarray, "n s s 3"]:
     out = images.copy()
     for image in out:
-        image[rows, columns] = change(image)[rows, columns]
+        image[*box] = change(image)[*box]
     return out
 
 
-def black(images: UInt8[np.ndarray, "n s s 3"]) -> UInt8[np.ndarray, "n s s 3"]:
+def black(
+    images: UInt8[np.ndarray, "n s s 3"], box: Box
+) -> UInt8[np.ndarray, "n s s 3"]:
     """The face box in black."""
-    return _over_box(images, np.zeros_like)
+    return _over_box(images, box, np.zeros_like)
 
 
-def blur(images: UInt8[np.ndarray, "n s s 3"]) -> UInt8[np.ndarray, "n s s 3"]:
+def blur(
+    images: UInt8[np.ndarray, "n s s 3"], box: Box
+) -> UInt8[np.ndarray, "n s s 3"]:
     """The face box under a Gaussian blur of BLUR_SIGMA box widths."""
-    _, columns = face_box(images.shape[1])
-    sigma = BLUR_SIGMA * (columns.stop - columns.start)
+    sigma = BLUR_SIGMA * (box[1].stop - box[1].start)
 
     def change(image):
         return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
-    return _over_box(images, change)
+    return _over_box(images, box, change)
 
 
-def pixelate(images: UInt8[np.ndarray, "n s s 3"]) -> UInt8[np.ndarray, "n s s 3"]:
+def pixelate(
+    images: UInt8[np.ndarray, "n s s 3"], box: Box
+) -> UInt8[np.ndarray, "n s s 3"]:
     """The face box in square cells, PIXELATE_CELLS across."""
-    rows, columns = face_box(images.shape[1])
+    rows, columns = box
     width, height = columns.stop - columns.start, rows.stop - rows.start
     cells = (PIXELATE_CELLS, max(1, round(PIXELATE_CELLS * height / width)))
 
@@ -67,7 +77,7 @@ def pixelate(images: UInt8[np.ndarray, "n s s 3"]) -> UInt8[np.ndarray, "n s s 3
         )
         return out
 
-    return _over_box(images, change)
+    return _over_box(images, box, change)
 
 
 def swap(

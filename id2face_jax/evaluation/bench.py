@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int
 
-from id2face_jax.evaluation import baselines, judges, perceptual, quality, utility
+from id2face_jax.evaluation import judges, perceptual, quality, utility
 from id2face_jax.evaluation.cache import Stage
 from id2face_jax.evaluation.methods import Method
 from id2face_jax.evaluation.people import FRESH, Draw, People
@@ -215,7 +215,7 @@ class Bench:
             regions = batch.masks
             if outputs.method.boxed:
                 regions = np.zeros_like(batch.masks)
-                regions[:, *baselines.face_box(self.people.size)] = 1.0
+                regions[:, *self.people.face_box] = 1.0
             return {
                 **quality.outside_figures(batch.images, crops, batch.masks),
                 **utility.light(crops, batch.landmarks),

@@ -22,7 +22,12 @@ from id2face_jax.generation import generate
 GENERATOR = {
     "id2face": (
         "embedding",
-        "our generator: a random face, --strength degrees from the source's",
+        "our generator: a random face, --strength degrees from the source's, of its "
+        "apparent sex, age and skin tone",
+    ),
+    "free": (
+        "free",
+        "ablation: a random face of any apparent sex, age and skin tone",
     ),
     "latent": ("latent", "ablation: held away in the identity latent instead"),
     "no-oim": ("none", "ablation: a random face, not held away from the source's"),
@@ -169,7 +174,11 @@ def make_control(name: str, people: People) -> Method:
         "blur": baselines.blur,
         "pixelate": baselines.pixelate,
     }[name]
-    return Method(name, meaning, lambda batch: change(batch.images), key, boxed=True)
+
+    def run(batch):
+        return change(batch.images, people.face_box)
+
+    return Method(name, meaning, run, key, boxed=True)
 
 
 def check_names(names: Sequence[str]) -> None:

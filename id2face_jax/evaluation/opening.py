@@ -17,7 +17,7 @@ from id2face_jax.evaluation.cache import file_sha256
 from id2face_jax.evaluation.figures import BUILT_IN
 from id2face_jax.evaluation.methods import Generator
 from id2face_jax.evaluation.people import People, open_people
-from id2face_jax.faces import embed, pixels
+from id2face_jax.faces import align, appearance, embed, pixels
 from id2face_jax.generation import exports
 
 __all__ = ["find_people", "make_bench", "open_generator", "open_people"]
@@ -29,6 +29,9 @@ def open_generator(
 ) -> Generator:
     """Weights of an export, ready to be sampled. path: None is the embedded default."""
     config, weights = exports.load_export(path)
+    directions = appearance.load(embed.make_recognizer(BUILT_IN).name)
+    if directions.shape[1] == config.model.embedding_dim:
+        weights = weights | {"appearance": directions}
     product = DiffusionGenerator(config, weights, num_steps=num_steps)
     return Generator(
         config, weights, product.fingerprint, product.num_steps, angle, batch_size
@@ -54,13 +57,16 @@ def find_people(
     if (path / "dataset_info.json").is_file():
         return path, split
     found = photos.list_photos([path])
-    size = generator.config.data.image_size if generator else _DEFAULT_SIZE
-    records = out / f"records-{size}"
+    crop = prepare.Crop(_DEFAULT_SIZE)
+    if generator:
+        data = generator.config.data
+        crop = prepare.Crop(data.image_size, align.geometry_of(data))
+    records = out / f"records-{crop.size}"
     prepare.prepare(
         found,
         records,
         embed.make_recognizer(BUILT_IN),
-        size=size,
+        crop=crop,
         num_workers=1,
         splits={photo.person: "test" for photo in found},
         largest=False,

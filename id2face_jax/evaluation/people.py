@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8, UInt32
 
 from id2face_jax.anonymize.identity import keys
-from id2face_jax.data import pipeline, records
+from id2face_jax.data import pairs, records
+from id2face_jax.evaluation import baselines
 from id2face_jax.faces import mask as face_masks
 
 
@@ -96,7 +97,7 @@ class People:
       seed: of the evaluation.
     """
 
-    source: pipeline.Source
+    source: pairs.Source
     order: Int[np.ndarray, " n"]
     names: tuple[str, ...]
     persons: Int[np.ndarray, " n"]
@@ -119,6 +120,11 @@ class People:
             for person, content in zip(self.persons, self.contents, strict=True)
         )
         return _digest(text.encode())
+
+    @property
+    def face_box(self) -> baselines.Box:
+        """The face's rows and columns in these crops, for the controls."""
+        return baselines.face_box(self.size, self.landmarks.mean(axis=0))
 
     def images(self, rows: Int[np.ndarray, " m"]) -> UInt8[np.ndarray, "m s s 3"]:
         """The untouched crops of some faces, read now."""
@@ -157,7 +163,7 @@ def open_people(path: pathlib.Path, split: str, limit: int | None, seed: int) ->
     return select(records.open_records(path, split), limit, seed)
 
 
-def select(source: pipeline.Source, limit: int | None, seed: int) -> People:
+def select(source: pairs.Source, limit: int | None, seed: int) -> People:
     """`open_people` for records that are open."""
     faces = [_describe(source[i]) for i in range(len(source))]
     chosen = _choose([face["person"] for face in faces], limit)

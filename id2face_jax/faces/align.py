@@ -44,6 +44,11 @@ class Geometry:
 WIDE = Geometry()
 
 
+def geometry_of(data) -> Geometry:
+    """The geometry that config.data asks for: crop_units and crop_center."""
+    return Geometry(float(data.crop_units), tuple(map(float, data.crop_center)))
+
+
 def template(size: int, geometry: Geometry = WIDE) -> Float[np.ndarray, "5 2"]:
     """Where the five points belong in a crop of `size` pixels, float32 (eq. 1)."""
     offset = TEMPLATE_112 - np.array(geometry.center)

@@ -22,7 +22,7 @@ from id2face_jax.models.build import (
 )
 from id2face_jax.models.layers import resize_map
 
-MODES = ("embedding", "latent", "none", "own", "null")
+MODES = ("embedding", "free", "latent", "none", "own", "null")
 
 
 @struct.dataclass
@@ -106,7 +106,11 @@ def requested_embeddings(
         return decode(mu)
     if mode == "latent":
         return decode(identities.orthogonal_map(latents, mu, angle))
-    if mode == "embedding":
+    if mode == "embedding" and "appearance" in weights:
+        return identities.keep_appearance(
+            decode(latents), faces.embeddings, weights["appearance"], angle
+        )
+    if mode in ("embedding", "free"):
         return identities.orthogonal_map(decode(latents), faces.embeddings, angle)
     return decode(latents)
 
@@ -126,12 +130,14 @@ def generate(
 
     Args:
       config: of the export or run the weights come from.
-      weights: {"model": ..., "autoencoder": ...} parameters.
+      weights: {"model": ..., "autoencoder": ...} parameters, and perhaps
+        "appearance": directions (k, d), see `identity.keep_appearance`.
       faces: what to change.
       seeds: (n,) uint32, one a face; a row depends on its own seed alone.
       mode: where a random identity is held at `angle` to the source's:
-        "embedding" or "latent", "none" (random, not held away), or "own" (the
-        source's identity back) or "null" (no identity).
+        "embedding" (with the source's appearance, where the weights have directions
+        of it), "free" (the same without) or "latent", "none" (random, not held away),
+        or "own" (the source's identity back) or "null" (no identity).
       num_steps: DDIM steps.
       angle: degrees; 90 is orthogonal.
       latents: identity latents to use for the random ones.

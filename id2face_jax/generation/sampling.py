@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import UInt8
 
-from id2face_jax.data import pipeline
+from id2face_jax.data import pairs
 from id2face_jax.faces import mask
 from id2face_jax.generation import generate
 
@@ -43,7 +43,7 @@ def with_defaults(
     return ml_collections.FrozenConfigDict(changed)
 
 
-def load_faces(source: pipeline.Source, num: int) -> generate.Faces:
+def load_faces(source: pairs.Source, num: int) -> generate.Faces:
     """`num` faces spread evenly over the records, with plain masks.
 
     Raises ValueError if there are not as many.

@@ -13,6 +13,7 @@ import ml_collections
 from id2face_jax.diffusion import discrete, process, schedule
 from id2face_jax.models.autoencoder import Autoencoder
 from id2face_jax.models.critic import Critic
+from id2face_jax.models.harmonizer import FUSIONS
 from id2face_jax.models.id2face import ID2Face
 from id2face_jax.models.stable_diffusion.autoencoder import StableAutoencoder
 from id2face_jax.models.stable_diffusion.unet import StableUNet, TokenUNet
@@ -75,6 +76,10 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
 def _make_unet(config: ml_collections.ConfigDict) -> UNet | TokenUNet:
     model = config.model
     size = (tuple(model.unet_dims), tuple(model.unet_depths))
+    if model.harmonizer not in FUSIONS:
+        raise ValueError(
+            f"model.harmonizer is {model.harmonizer!r}; use one of {FUSIONS}"
+        )
     inside = {
         "fusion": model.harmonizer,
         "remat": config.train.remat,

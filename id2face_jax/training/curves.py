@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from id2face_jax import charts
-from id2face_jax.data import pipeline
+from id2face_jax.data import pairs
 from id2face_jax.training import metrics
 
 # Title of a panel, and the terms of `losses` in it.
@@ -47,7 +47,7 @@ def join(runs: Sequence[list[dict]]) -> tuple[list[dict], list[int]]:
 
 def _both(names: Sequence[str]) -> set[str]:
     """Of training and of held-out people."""
-    return {*names, *(f"{pipeline.HELDOUT}/{name}" for name in names)}
+    return {*names, *(f"{pairs.HELDOUT}/{name}" for name in names)}
 
 
 def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
@@ -63,7 +63,7 @@ def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
     figure, panels = charts.new(len(shown), 12.0, 3.2)
     for axes, (title, names) in zip(panels, shown, strict=True):
         for name in names:
-            for prefix, style in (("", "-"), (f"{pipeline.HELDOUT}/", "o")):
+            for prefix, style in (("", "-"), (f"{pairs.HELDOUT}/", "o")):
                 seen = [line for line in lines if prefix + name in line]
                 if seen:
                     steps = [line["step"] for line in seen]

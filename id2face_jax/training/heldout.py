@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import UInt8
 
-from id2face_jax.data import pipeline
+from id2face_jax.data import batches, pairs
 from id2face_jax.training import programs, sharding
 from id2face_jax.training.state import TrainState
 
@@ -34,22 +34,20 @@ class Heldout:
 
 def load_heldout(config: ml_collections.ConfigDict, mesh: Mesh) -> Heldout:
     """The first examples of the validation split, the same ones at every start."""
-    source, split = pipeline.open_heldout(config)
+    source, split = batches.open_heldout(config)
     whole, rows = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-    faces = pipeline.first_batch(config, programs.GRID_ROWS, source)
-    is_heldout = split == pipeline.HELDOUT
+    faces = batches.first_batch(config, programs.GRID_ROWS, source)
+    is_heldout = split == pairs.HELDOUT
     num_batches = config.train.num_validation_batches if is_heldout else 0
-    examples = pipeline.make_train_iterator(
-        config, jax.process_index(), jax.process_count(), source
-    )
-    batches = [
+    examples = batches.make_iterator(config, source, rows) if num_batches else None
+    noisy = [
         (
             sharding.put_batch(next(examples), rows),
             jax.device_put(np.int32(index), whole),
         )
         for index in range(num_batches)
     ]
-    return Heldout(split, sharding.put_batch(faces, whole), batches)
+    return Heldout(split, sharding.put_batch(faces, whole), noisy)
 
 
 def evaluate(

@@ -289,7 +289,7 @@ class Recomposition:
 def make_recomposition(config: ml_collections.ConfigDict) -> Recomposition:
     """The objective of config.loss on the networks of config.model."""
     autoencoder, data = build.make_autoencoder(config), config.data
-    geometry = align.Geometry(data.crop_units, tuple(data.crop_center))
+    geometry = align.geometry_of(data)
     view = dlib_resnet.view_matrix(data.image_size, geometry.units, geometry.center)
     points = align.template(data.image_size, geometry) / autoencoder.factor
     side = data.image_size // autoencoder.factor

@@ -7,10 +7,17 @@ import os
 import pathlib
 import re
 import socket
+import time
 
 import jax
 
+_STARTED = time.monotonic()
 _ONE_OF_MANY = re.compile(r"(\d+)/(\d+)@(.+:\d+)")
+
+
+def minutes() -> float:
+    """Since this process took up training; what config.train.max_minutes limits."""
+    return (time.monotonic() - _STARTED) / 60.0
 
 
 def start(distributed: str = "none", patience: int = 100) -> None:

@@ -170,7 +170,12 @@ def check_batch(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
 
 
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict:
-    """The global batch, of which `batch` holds this process's rows."""
+    """The global batch, of which `batch` holds this process's rows.
+
+    One that was drawn on the devices is there already.
+    """
+    if all(isinstance(rows, jax.Array) for rows in batch.values()):
+        return batch
     return {
         name: jax.make_array_from_process_local_data(sharding, rows)
         for name, rows in batch.items()

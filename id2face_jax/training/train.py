@@ -17,8 +17,7 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from id2face_jax.data import pipeline
-from id2face_jax.faces import whitening
+from id2face_jax.data import batches, pairs
 from id2face_jax.generation import exports
 from id2face_jax.models import build
 from id2face_jax.training import (
@@ -27,6 +26,7 @@ from id2face_jax.training import (
     heldout,
     metrics,
     programs,
+    runtime,
     sharding,
     steps,
 )
@@ -57,9 +57,9 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir).absolute()
     mesh = sharding.make_mesh(config)
     sharding.check_batch(config, mesh)
-    rank, num_ranks = jax.process_index(), jax.process_count()
-    source = pipeline.open_source(config)
-    iterator = pipeline.make_train_iterator(config, rank, num_ranks, source)
+    rank, source = jax.process_index(), batches.open_train(config)
+    rows = sharding.batch_sharding(mesh)
+    iterator = batches.make_iterator(config, source, rows)
     saver = checkpoint.Checkpointer(workdir, config.train.save_every, config.train.keep)
     with jax.set_mesh(mesh):
         frozen, start = _load_exports(config)
@@ -74,9 +74,9 @@ def train_and_evaluate(
         step = int(state.step)
         say(f"{workdir}: from step {step} to {config.train.num_steps}")
         watched = heldout.load_heldout(config, mesh)
-        if watched.split != pipeline.HELDOUT:
-            say(f"no {pipeline.HELDOUT} split: grids show faces of {watched.split}")
-        compiled = _compile(config, layout, pipeline.first_batch(config, 1, source))
+        if watched.split != pairs.HELDOUT:
+            say(f"no {pairs.HELDOUT} split: grids show faces of {watched.split}")
+        compiled = _compile(config, layout, batches.first_batch(config, 1, source))
         if rank == 0:
             metrics.record_start(workdir, exports.to_json(config), step)
         goodput = metrics.Goodput(workdir, step)
@@ -129,7 +129,7 @@ def _load_exports(config) -> tuple[dict, dict | None]:
         exports.check_same_fields(saved, config, exports.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
     if config.task == "id2face" and steps.needs_recognizer(config):
-        frozen["recognizer"] = whitening.judge()
+        frozen["recognizer"] = batches.load_recognizer(config)
     path = config.train.init_from
     if path:
         saved, trees = exports.load_export(path)
@@ -181,6 +181,7 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
     step = first_step = int(state.step)
     rows = sharding.batch_sharding(run.layout.mesh)
     timer, recent = run.clocks.timer, []
+    budget = train.max_minutes
     seconds, _ = timer.report()  # until here: set-up
     run.clocks.goodput.add(seconds)
     bar = tqdm.tqdm(
@@ -196,7 +197,8 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
     while True:
         # Save before drawing the next batch, so that the saved weights and the saved
         # position in the data agree. Log before that: a broken state is never saved.
-        last = step >= train.num_steps
+        is_over = bool(budget) and runtime.minutes() >= budget
+        last = step >= train.num_steps or is_over
         if step > first_step and (run.saver.is_due(step) or last):
             _log(run, step, recent, bar)
             with timer("save"):
@@ -230,6 +232,8 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
     if step > first_step:
         share, hours = 100 * run.clocks.goodput.share, run.clocks.goodput.hours
         say(f"goodput {share:.0f} %: that share of {hours:.2f} hours went into steps")
+    if is_over:
+        say(f"train.max_minutes={train.max_minutes:g} are over: saved step {step}")
     if preempted and not last:
         say(f"SIGTERM: saved step {step}, stopped; the same command goes on from there")
     return state

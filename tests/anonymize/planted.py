@@ -39,7 +39,7 @@ class PlantedGenerator:
     """A generator made of one function: crop and its request's row to a new crop."""
 
     size, embedding_dim, identity_dim = SIZE, EMBEDDING_DIM, IDENTITY_DIM
-    num_steps, fingerprint = 1, "planted"
+    num_steps, fingerprint, geometry = 1, "planted", align.WIDE
 
     def __init__(self, function):
         self._function = function

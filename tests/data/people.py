@@ -10,6 +10,8 @@ from id2face_jax.data import prepare
 
 ASTRONAUT = Image.fromarray(data.astronaut()).resize((256, 256))
 
+SMALL = prepare.Crop(64)
+
 
 class MeanRecognizer:
     """A recogniser in no time: the crop's mean colour."""
@@ -23,7 +25,12 @@ class MeanRecognizer:
 
 def run(found, out, **options):
     """`prepare.prepare` of small crops, in no time."""
-    options = {"size": 64, "num_workers": 2, "splits": {}, "largest": False} | options
+    options = {
+        "crop": SMALL,
+        "num_workers": 2,
+        "splits": {},
+        "largest": False,
+    } | options
     return prepare.prepare(found, out, MeanRecognizer(), **options)
 
 

@@ -202,7 +202,7 @@ def counted(photo, *args):
 prepare._find_face = counted
 root = pathlib.Path({str(tmp_path)!r})
 prepare.prepare(photos.list_photos([root / "photos"]), root / "out", Recognizer(),
-                size=64, num_workers=1, splits={{}}, largest=False)
+                crop=prepare.Crop(64), num_workers=1, splits={{}}, largest=False)
 """
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
@@ -228,7 +228,7 @@ prepare.prepare(photos.list_photos([root / "photos"]), root / "out", Recognizer(
     assert run(found, tmp_path / "out") == summary  # done: nothing to do
     assert not seen
     with pytest.raises(ValueError, match="delete it or choose another --out"):
-        run(found, tmp_path / "out", size=32)
+        run(found, tmp_path / "out", crop=prepare.Crop(32))
 
 
 def rows_of(out):
@@ -240,7 +240,7 @@ def test_parts_put_together_are_the_whole(tmp_path, monkeypatch):
     make_people(tmp_path / "photos", 7)
     found = photos.list_photos([tmp_path / "photos"])
     monkeypatch.setattr(prepare, "CHUNK", 2)
-    options = {"size": 64, "num_workers": 1, "largest": False}
+    options = {"crop": prepare.Crop(64), "num_workers": 1, "largest": False}
     whole = run(found, tmp_path / "whole")
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     counts = [
@@ -279,7 +279,7 @@ def test_the_verb_prepares_and_tells(tmp_path, monkeypatch, capsys):
     [
         ([], "give either photo folders or --tfds"),
         (["here", "--tfds", "lfw"], "give either"),
-        (["here", "--size", "100"], "multiple of 32"),
+        (["here", "--size", "100"], "multiple of 16"),
         (["here", "--workers", "0"], "use 1 or more"),
         (["here", "--shard", "0/4"], "none of 4"),
     ],

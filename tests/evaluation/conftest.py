@@ -52,7 +52,7 @@ def records(people_tar, tmp_path_factory) -> pathlib.Path:
         ],
         out,
         embed.make_recognizer("dlib"),
-        size=128,
+        crop=prepare.Crop(128),
         num_workers=1,
         splits={},
         largest=False,

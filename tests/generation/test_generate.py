@@ -106,11 +106,32 @@ def test_the_same_seed_gives_the_same_picture_and_another_gives_another(run, fac
 
 
 def test_modes_differ(run, faces):
-    outs = {mode: run(mode, faces) for mode in generate.MODES}
+    outs = {mode: run(mode, faces) for mode in generate.MODES if mode != "free"}
     names = sorted(outs)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             assert np.abs(outs[one] - outs[other]).max() > 1, (one, other)
+
+
+def test_appearance_is_kept_where_the_weights_know_directions_unless_free(
+    weights, faces
+):
+    config, latents = CONFIG, normal(NUM, CONFIG.model.identity_dim)
+    dim = config.model.embedding_dim
+    directions = jnp.eye(dim)[:2]
+    known = weights | {"appearance": directions}
+
+    def ask(weights, mode):
+        return generate.requested_embeddings(
+            config, weights, faces, latents, mode=mode, angle=100.0
+        )
+
+    kept = ask(known, "embedding")
+    np.testing.assert_allclose(kept[:, :2], faces.embeddings[:, :2], atol=1e-5)
+    cosines = jnp.sum(kept * faces.embeddings, axis=-1)
+    np.testing.assert_allclose(cosines, np.cos(np.deg2rad(100.0)), atol=1e-5)
+    np.testing.assert_array_equal(ask(known, "free"), ask(weights, "embedding"))
+    assert np.abs(kept - ask(known, "free")).max() > 1e-2
 
 
 def test_without_identity_the_embedding_is_not_looked_at(run, faces):
@@ -185,7 +206,7 @@ def test_pixels_out_of_range_are_clipped():
 
 
 def test_latent_mask_is_the_covered_share_of_each_cell():
-    shares = generate.latent_mask(_masks())[0, :, :, 0]
+    shares = generate.latent_mask(_masks(), 8)[0, :, :, 0]
     expected = np.zeros((4, 4))
     expected[1:3, 1:3] = 1.0
     expected[3] = 2 / 8 * 0.5

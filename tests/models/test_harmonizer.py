@@ -156,8 +156,3 @@ def test_a_finer_map_than_the_feature_is_averaged():
         HARMONIZER.apply(params, h, TEMB, other),
         atol=1e-5,
     )
-
-
-def test_an_unknown_fusion_is_refused():
-    with pytest.raises(ValueError, match="model.harmonizer is 'none'; use one of"):
-        Harmonizer("none").init(jax.random.key(0), H, TEMB, CONDITION)

@@ -31,7 +31,7 @@ from id2face_jax.anonymize.pipeline.generator import DiffusionGenerator, Generat
 from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.anonymize.pipeline.parallel import over_cores
 from id2face_jax.anonymize.report import schema
-from id2face_jax.faces import finding
+from id2face_jax.faces import appearance, finding
 from id2face_jax.faces.detect import CenterFaceDetector, Detection
 from id2face_jax.faces.embed import Recognizer, make_recognizer
 from id2face_jax.faces.truncated import TruncatedFaceDetector
@@ -119,11 +119,14 @@ class Anonymizer:
           max_batch: most faces generated at once; None is what suits the device.
           settings: None is the default.
         """
-        generator = DiffusionGenerator.from_export(
-            path, num_steps=num_steps, max_batch=max_batch
-        )
         names = [recognizer] if verifier is None else [recognizer, str(verifier)]
         recognizers = [make_recognizer(name) for name in names]
+        generator = DiffusionGenerator.from_export(
+            path,
+            num_steps=num_steps,
+            max_batch=max_batch,
+            directions=appearance.load(recognizers[0].name),
+        )
         detectors = CenterFaceDetector(), TruncatedFaceDetector()
         return cls(generator, recognizers, detectors[0], settings, detectors[1])
 

@@ -6,6 +6,7 @@ which identity to ask for, and whether the answer hides the source, to `anonymiz
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -21,6 +22,7 @@ from jaxtyping import Float, UInt8, UInt32
 
 from id2face_jax.anonymize.pipeline import program_cache
 from id2face_jax.anonymize.pipeline.parallel import over_cores
+from id2face_jax.faces import align
 from id2face_jax.generation import exports, generate
 
 # Batch sizes that are compiled; others are padded up to one of them or cut into some.
@@ -38,6 +40,8 @@ class Requests:
       latents: identity latents, standard normal.
       seeds: of the start noise.
       angles: degrees between the source's embedding and the new one.
+      mode: "embedding", with the source's apparent sex, age and skin tone where the
+        generator knows how, or "free"; see `generate.MODES`.
     """
 
     crops: UInt8[np.ndarray, "n s s 3"]
@@ -46,6 +50,7 @@ class Requests:
     latents: Float[np.ndarray, "n u"]
     seeds: UInt32[np.ndarray, " n"]
     angles: Float[np.ndarray, " n"]
+    mode: str = "embedding"
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -56,6 +61,7 @@ class Generator(Protocol):
     """Makes new faces. A row must depend on its own request alone."""
 
     size: int  # side of the crops, pixels
+    geometry: align.Geometry  # what they show
     embedding_dim: int
     identity_dim: int
     num_steps: int
@@ -99,6 +105,7 @@ class DiffusionGenerator:
         *,
         num_steps: int | None = None,
         max_batch: int | None = None,
+        directions: Float[np.ndarray, "k d"] | None = None,
     ):
         """Args:
 
@@ -106,6 +113,8 @@ class DiffusionGenerator:
         weights: {"model", "autoencoder"}.
         num_steps: DDIM steps; None is the config's own number.
         max_batch: most rows that are run at once; None is `default_batch`.
+        directions: of appearance in the embeddings, see `faces.appearance`; None: new
+          identities do not keep it.
         """
         if max_batch is not None and max_batch < 1:
             raise ValueError(f"batch size is {max_batch}; use 1 or more")
@@ -115,7 +124,10 @@ class DiffusionGenerator:
             raise ValueError(
                 "the export holds an autoencoder alone; export the diffusion stage"
             )
+        if directions is not None:
+            weights = weights | {"appearance": directions}
         self.size = config.data.image_size
+        self.geometry = align.geometry_of(config.data)
         self.embedding_dim = config.model.embedding_dim
         self.identity_dim = config.model.identity_dim
         self.num_steps = num_steps or config.model.sample_steps
@@ -124,7 +136,7 @@ class DiffusionGenerator:
         self._weights = jax.device_put(weights)
         self._config = config
         self._lock = threading.Lock()
-        self._programs: dict[int, Callable] = {}
+        self._programs: dict[tuple[int, str], Callable] = {}
 
     @classmethod
     def from_export(cls, path: str | os.PathLike | None = None, **options):
@@ -156,24 +168,25 @@ class DiffusionGenerator:
             jnp.asarray(requests.angles[rows], jnp.float32),
             jnp.asarray(requests.latents[rows], jnp.float32),
         )
+        which = (len(rows), requests.mode)
         with self._lock:  # threads that start together would all trace
-            if len(rows) not in self._programs:
-                name = f"generate {exports.to_json(self._config)} {self.num_steps}"
-                self._programs[len(rows)] = program_cache.program(
-                    self._sample, arguments, name
-                )
-        crops = self._programs[len(rows)](*arguments)
+            if which not in self._programs:
+                told = exports.to_json(self._config)
+                name = f"generate {told} {self.num_steps} {requests.mode}"
+                sample = functools.partial(self._sample, requests.mode)
+                self._programs[which] = program_cache.program(sample, arguments, name)
+        crops = self._programs[which](*arguments)
         return np.asarray(jax.device_get(crops))
 
     def _sample(
-        self, weights, crops, masks, embeddings, seeds, angles, latents
+        self, mode, weights, crops, masks, embeddings, seeds, angles, latents
     ) -> UInt8[jax.Array, "n s s 3"]:
         return generate.generate(
             self._config,
             weights,
             generate.Faces(crops, masks, embeddings),
             seeds,
-            mode="embedding",
+            mode=mode,
             num_steps=self.num_steps,
             angle=angles,
             latents=latents,

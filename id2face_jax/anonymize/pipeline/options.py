@@ -34,6 +34,8 @@ class FaceOptions:
       max_attempts: how often a face is generated before it is blurred.
       on_failure: "blur" a face that cannot be hidden, or "refuse" its picture.
       key: secret of keyed identities; None gives each face a fresh one.
+      appearance: "keep" apparent sex, age and skin tone, so that the new face fits the
+        body, or "free": anybody.
     """
 
     seed: int = 0
@@ -43,6 +45,7 @@ class FaceOptions:
     max_attempts: int = 4
     on_failure: str = "blur"
     key: bytes | None = dataclasses.field(default=None, repr=False)
+    appearance: str = "keep"
 
     def __post_init__(self):
         for name, (low, high, meaning) in _RANGES.items():
@@ -51,6 +54,8 @@ class FaceOptions:
                 raise ValueError(f"{name} is {value}; use {low} to {high} ({meaning})")
         if self.on_failure not in ("blur", "refuse"):
             raise ValueError(f"on_failure is {self.on_failure!r}; use blur or refuse")
+        if self.appearance not in ("keep", "free"):
+            raise ValueError(f"appearance is {self.appearance!r}; use keep or free")
 
     def angle(self, attempt: int) -> float:
         """Degrees of attempt 0, 1, ...: from the third on, 30 more each time."""

@@ -95,7 +95,7 @@ def prepare(tools: Tools, work: Sequence[tuple[Picture, Sequence[Face]]]) -> Non
 
 def _align(tools: Tools, image: UInt8[np.ndarray, "h w 3"], face: Face) -> None:
     landmarks, size = face.detection.landmarks, tools.generator.size
-    face.matrix = align.crop_matrix(landmarks, size)
+    face.matrix = align.crop_matrix(landmarks, size, tools.generator.geometry)
     face.mask = scaled_mask(
         align.transform_points(face.matrix, landmarks), size, tools.settings.mask_scale
     )
@@ -181,6 +181,7 @@ def _requests(
         np.stack([_latent(settings, face, attempt, dim) for face in faces]),
         np.uint32([keys.noise_seed(settings.seed, f.digest, attempt) for f in faces]),
         np.full(len(faces), settings.angle(attempt), np.float32),
+        "embedding" if settings.appearance == "keep" else "free",
     )
 
 

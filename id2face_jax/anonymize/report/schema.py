@@ -74,6 +74,7 @@ def run_record(tools: Tools, **options) -> dict:
     settings = {
         "seed": tools.settings.seed,
         "strength": tools.settings.strength,
+        "appearance": tools.settings.appearance,
         "det_threshold": tools.settings.det_threshold,
         "mask_scale": tools.settings.mask_scale,
         "max_attempts": tools.settings.max_attempts,

@@ -122,8 +122,9 @@ def _digests(
             landmarks = best.detection.landmarks
             # A face whose points fix no crop is blurred and needs no identity.
             if verify.is_face_shaped(landmarks):
-                matrix = align.crop_matrix(landmarks, tools.generator.size)
-                crop = align.crop(frame.pixels, matrix, tools.generator.size)
+                size, geometry = tools.generator.size, tools.generator.geometry
+                matrix = align.crop_matrix(landmarks, size, geometry)
+                crop = align.crop(frame.pixels, matrix, size)
                 digests[row] = keys.face_digest(crop)
     return digests
 
