@@ -39,9 +39,8 @@ def load_heldout(config: ml_collections.ConfigDict, mesh: Mesh) -> Heldout:
     faces = pipeline.first_batch(config, programs.GRID_ROWS, source)
     is_heldout = split == pipeline.HELDOUT
     num_batches = config.train.num_validation_batches if is_heldout else 0
-    examples = pipeline.make_train_iterator(
-        config, jax.process_index(), jax.process_count(), source
-    )
+    ours = sharding.local_rows(rows, config.data.batch_size)
+    examples = pipeline.make_train_iterator(config, ours, source)
     batches = [
         (
             sharding.put_batch(next(examples), rows),

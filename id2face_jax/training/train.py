@@ -57,9 +57,10 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir).absolute()
     mesh = sharding.make_mesh(config)
     sharding.check_batch(config, mesh)
-    rank, num_ranks = jax.process_index(), jax.process_count()
+    rank = jax.process_index()
     source = pipeline.open_source(config)
-    iterator = pipeline.make_train_iterator(config, rank, num_ranks, source)
+    rows = sharding.local_rows(sharding.batch_sharding(mesh), config.data.batch_size)
+    iterator = pipeline.make_train_iterator(config, rows, source)
     saver = checkpoint.Checkpointer(workdir, config.train.save_every, config.train.keep)
     with jax.set_mesh(mesh):
         frozen, start = _load_exports(config)
