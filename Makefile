@@ -22,8 +22,8 @@ help:
 demo: $(READY)
 	$(VENV)/bin/id2face demo --out demo
 
-# A file at a time in each process, since fixtures are a file's. Not those of many tests
-# first, which pytest-xdist would do: our longest ones have few.
+# A file at a time in each process, since fixtures are a file's. The longest first, as
+# tests/conftest.py sorts them; pytest-xdist would take those of many tests first.
 PYTEST := $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
   --no-loadscope-reorder
 

@@ -33,3 +33,22 @@ def shared_data() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip(f"no shared data at {SHARED}: the real-face checks did not run")
     return SHARED
+
+
+# The longest files first: the processes of the suite take a file at a time, and none
+# should begin one of these when the others are about to end.
+LONGEST = (
+    "training/test_processes.py",
+    "training/test_steps.py",
+    "evaluation/test_known_answers.py",
+    "evaluation/test_report.py",
+    "test_full_scale.py",
+    "training/test_train.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts files, not the tests in them."""
+    tests = pathlib.Path(__file__).parent
+    place = {tests / name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
