@@ -1,7 +1,9 @@
-# make demo    anonymize the demo portraits: pictures and a report in demo/
-# make test    the whole test suite
-# make lint    style and shell checks
-# make parity  our networks against PyTorch's, in a .venv-parity of its own (2 GB)
+# make demo      anonymize the demo portraits: pictures and a report in demo/
+# make test      the laws, but for those marked slow: minutes
+# make slow      the slow ones alone
+# make lint      style and shell checks
+# make parity    our networks against PyTorch's, in a .venv-parity of its own (2 GB)
+# make test-all  lint, test, slow and parity, as continuous integration does
 #
 # Each recipe works as the first command in a fresh clone: it makes .venv itself, and
 # again when the requirements change. PYTHON picks the interpreter (3.11 to 3.13).
@@ -11,7 +13,7 @@ READY := $(VENV)/.ready
 PARITY := .venv-parity
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity
+.PHONY: help demo test slow lint parity test-all
 .DELETE_ON_ERROR:
 
 help:
@@ -20,11 +22,19 @@ help:
 demo: $(READY)
 	$(VENV)/bin/id2face demo --out demo
 
-# A file at a time in each process, since fixtures are a file's. Not those of many tests
-# first, which pytest-xdist would do: our longest ones have few.
+# A file at a time in each process, since fixtures are a file's. The longest first, as
+# tests/conftest.py sorts them; pytest-xdist would take those of many tests first.
+PYTEST := $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder
+
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
-	  --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+slow: $(READY)
+	$(PYTEST) -m slow
+
+# Cheapest first.
+test-all: lint test slow parity
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -151,7 +151,7 @@ def held_out_loss(folder: pathlib.Path, export: pathlib.Path, records: str) -> f
         frozen = {"autoencoder": weights["autoencoder"]}
         loss = jax.jit(objective.loss)
         source = pipeline.open_source(config, pairs.HELDOUT)
-        batches = pipeline.make_train_iterator(config, 0, 1, source)
+        batches = pipeline.make_train_iterator(config, source=source)
         values = []
         for index in range(HELD_OUT_BATCHES):
             batch = next(batches)

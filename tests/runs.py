@@ -38,10 +38,12 @@ def environment(num_devices: int = 1) -> dict[str, str]:
 
     launch/local.sh reads PYTHON.
     """
+    flags = os.environ["XLA_FLAGS"].split()
+    quick = [flag for flag in flags if "device_count" not in flag]
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(num_devices),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": " ".join(quick),
         "PYTHON": sys.executable,
     }
 
@@ -52,7 +54,7 @@ def run_steps(config, mesh, num_steps: int, frozen=None, start=None):
     frozen, start: as for `programs.make_layout`; without them, from scratch.
     """
     frozen = frozen or {}
-    iterator = pipeline.make_train_iterator(config, 0, 1)
+    iterator = pipeline.make_train_iterator(config)
     with jax.set_mesh(mesh):
         layout = programs.make_layout(config, mesh, frozen, start)
         step = programs.jit_step(layout)

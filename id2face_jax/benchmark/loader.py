@@ -77,7 +77,7 @@ def measure(config: ml_collections.ConfigDict, seconds: float) -> float:
     """
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
     config.data.num_threads, config.data.batch_size = 0, 8
-    iterator = pipeline.make_train_iterator(config, 0, 1)
+    iterator = pipeline.make_train_iterator(config)
     next(iterator)  # opens files
     began, num = time.process_time(), 0
     while (spent := time.process_time() - began) < seconds:

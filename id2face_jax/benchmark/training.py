@@ -92,7 +92,7 @@ def measure(run: Run, config, num_steps: int, ceiling: float) -> dict:
 
     ceiling: GFLOP/s of the machine's matrix products.
     """
-    iterator = pipeline.make_train_iterator(config, 0, 1)
+    iterator = pipeline.make_train_iterator(config)
     run()
     run(sharding.put_batch(next(iterator), run.rows))  # the readers have started
     timer, seconds = metrics.Timer(), []

@@ -71,6 +71,7 @@ def _autoencoder(tensors, path: pathlib.Path):
     import ml_collections
 
     from id2face_jax.convert import diffusers
+    from id2face_jax.models import build
 
     tensors, left_out = diffusers.autoencoder_tensors(tensors)
     ae = diffusers.autoencoder_config(tensors, _json_beside(path), str(path))
@@ -85,6 +86,7 @@ def _autoencoder(tensors, path: pathlib.Path):
 def _unet(tensors, path: pathlib.Path, config_path, overrides):
     """The whole trainable model of the config, started with the file's UNet."""
     from id2face_jax.convert import diffusers, start
+    from id2face_jax.generation import exports
     from id2face_jax.training.settings import load_config
 
     if config_path is None:
@@ -104,6 +106,8 @@ def _unet(tensors, path: pathlib.Path, config_path, overrides):
 
 def _write(out, path, config, weights, left_out) -> int:
     import jax
+
+    from id2face_jax.generation import exports
 
     folder = exports.save_export(out, config, weights)
     sizes = {

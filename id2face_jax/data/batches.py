@@ -6,6 +6,7 @@ Grain and TFDS are imported for records alone.
 
 import jax
 import ml_collections
+import numpy as np
 
 from id2face_jax.data import packed, pairs
 from id2face_jax.faces import align, whitening
@@ -44,24 +45,25 @@ def _open_packed(config: ml_collections.ConfigDict, split: str) -> packed.Packed
 def make_iterator(
     config: ml_collections.ConfigDict,
     source,
-    rows: jax.sharding.Sharding | None = None,
+    ours: np.ndarray | None = None,
+    layout: jax.sharding.Sharding | None = None,
 ):
     """This process's endless iterator of batches, whose state can be saved.
 
-    rows: how a packed folder's batches are laid out on the devices.
+    ours: rows of the global batch that this process's devices hold; None: all.
+    layout: how a packed folder's batches are laid out on the devices.
     """
     if not isinstance(source, packed.Packed):
         from id2face_jax.data import pipeline
 
-        rank, num_ranks = jax.process_index(), jax.process_count()
-        return pipeline.make_train_iterator(config, rank, num_ranks, source)
+        return pipeline.make_train_iterator(config, ours, source)
     if jax.process_count() > 1:
         raise ValueError(
             f"{config.data.records} is packed, which is for one process; use records "
             f"with {jax.process_count()} processes"
         )
     table = pairs.table_of(config.data, source)
-    return packed.DeviceBatches(config, source, table, rows)
+    return packed.DeviceBatches(config, source, table, layout)
 
 
 def first_batch(config: ml_collections.ConfigDict, num: int, source) -> dict:

@@ -12,6 +12,7 @@ and a ragged last batch runs on into the next epoch. Leaves what is in an exampl
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import grain
@@ -170,62 +171,44 @@ def make_examples(
 
 @dataclasses.dataclass(frozen=True)
 class _HostRows:
-    """The examples of one host: its own rows of every global batch, in order.
-
-    Blocks rather than strides: host rows put end to end are then the global batch
-    itself, and the noise that the step draws per row falls on the same example
-    whatever the number of hosts.
-    """
+    """The examples of one host: its own rows of every global batch, in order."""
 
     examples: grain.MapDataset
     global_batch: int
-    process_index: int
-    process_count: int
+    rows: Sequence[int]
 
     def __len__(self) -> int:
-        return sys.maxsize // self.process_count
+        return sys.maxsize // self.global_batch * len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        local_batch = self.global_batch // self.process_count
-        batch, row = divmod(index, local_batch)
-        first = batch * self.global_batch + self.process_index * local_batch
-        return self.examples[first + row]
+        batch, row = divmod(index, len(self.rows))
+        return self.examples[batch * self.global_batch + self.rows[row]]
 
 
 def make_train_iterator(
     config: ml_collections.ConfigDict,
-    process_index: int,
-    process_count: int,
+    rows: Sequence[int] | np.ndarray | None = None,
     source: pairs.Source | None = None,
 ) -> grain.DatasetIterator:
     """This host's endless iterator of local batches; its state can be saved.
 
     Args:
       config: reads `seed` and `data`; data.num_threads reading threads, 0 = none.
-      process_index, process_count: which rows of the global batch are ours.
+      rows: of the global batch, those that this host's devices hold, ascending: of
+        `sharding.local_rows`. The noise that the step draws per row then falls on the
+        same example whatever the hosts. None is all.
       source: records; None opens those that the config names.
 
     Returns:
-      An iterator over dicts of stacked examples (see `make_examples`) with
-      data.batch_size / process_count rows. Its state is the number of batches given,
-      the same on every host; `set_state` goes on at the next batch exactly, whatever
-      the number of hosts and threads.
-
-    Raises:
-      ValueError: the batch does not divide among the hosts.
+      An iterator over dicts of stacked examples (see `make_examples`), one a row. Its
+      state is the number of batches given, the same on every host; `set_state` goes on
+      at the next batch exactly, whatever the number of hosts and threads.
     """
     data = config.data
-    if data.batch_size % process_count:
-        raise ValueError(
-            f"data.batch_size is {data.batch_size}, not divisible by {process_count} "
-            f"processes; use {data.batch_size // process_count * process_count} or "
-            f"{-(-data.batch_size // process_count) * process_count}"
-        )
-    examples = make_examples(config, source)
-    rows = _HostRows(examples, data.batch_size, process_index, process_count)
+    rows = range(data.batch_size) if rows is None else [int(row) for row in rows]
+    ours = _HostRows(make_examples(config, source), data.batch_size, rows)
     # Batches are formed before the iterator, so that its position counts batches.
-    local_batch = data.batch_size // process_count
-    batches = grain.MapDataset.source(rows).batch(local_batch, drop_remainder=True)
+    batches = grain.MapDataset.source(ours).batch(len(rows), drop_remainder=True)
     # Two batches ahead: enough to hide reading behind a step, and little memory.
     options = grain.ReadOptions(
         num_threads=data.num_threads,

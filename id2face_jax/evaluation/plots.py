@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib import figure as mpl_figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from id2face_jax import charts
 from id2face_jax.evaluation import privacy

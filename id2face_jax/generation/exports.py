@@ -24,10 +24,14 @@ CONFIG, WEIGHTS = "config.json", "weights"
 PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
 
-# What a warm start and a resumed run must agree on: which parameters there are and what
-# they mean; of an autoencoder, its group.
+# What a warm start must agree on: which parameters there are and what they mean.
 MODEL_FIELDS = ("task", "data.image_size", "autoencoder", "model")
-RUN_FIELDS = (*MODEL_FIELDS, "loss.critic_dim")
+# A resumed run, too: which pairs are in a batch. The saved position counts batches, and
+# on other ones it would be another place in another order.
+DATA_FIELDS = ("seed", "data.records", "data.split", "data.batch_size")
+DATA_FIELDS += ("data.pair_prob", "data.max_photos_per_person", "data.repeats")
+RUN_FIELDS = (*MODEL_FIELDS, "loss.critic_dim", "loss.verifier_dim", *DATA_FIELDS)
+# Of an autoencoder, its group.
 AUTOENCODER_FIELDS = ("autoencoder",)
 # Fields of those groups that change no network.
 _FREE_FIELDS = (
@@ -87,7 +91,7 @@ def check_same_fields(saved, wanted, fields: tuple[str, ...], where: str) -> Non
         ]
     if differences:
         raise ValueError(
-            f"{where} was made with other networks: {'; '.join(differences)}. Set "
+            f"{where} was made with other settings: {'; '.join(differences)}. Set "
             "these fields back, or use another folder"
         )
 

@@ -96,10 +96,10 @@ class Checkpointer:
           abstract_state: ShapeDtypeStructs with shardings; any mesh will do.
           iterator: continues after the last batch that the saved state had seen, for
             any number of hosts.
-          config: of this run; its networks must be those of the checkpoint.
+          config: of this run; its networks and data must be those of the checkpoint.
 
         Raises:
-          ValueError: the configs describe different networks, or the checkpoint is
+          ValueError: the configs differ in exports.RUN_FIELDS, or the checkpoint is
             damaged (see `set_damaged_aside`).
         """
         step = self.latest_step()

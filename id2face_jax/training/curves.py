@@ -7,7 +7,6 @@ drawn one after another on one axis of steps, as a warm start continues the run 
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -28,11 +27,11 @@ PANELS = (
 
 def read(workdir: pathlib.Path) -> list[dict]:
     """The lines of a run's metrics.jsonl. Raises ValueError if there are none."""
-    path = pathlib.Path(workdir) / metrics.JSONL
-    lines = path.read_text().splitlines() if path.is_file() else []
-    if not lines:
+    rows = metrics.read_rows(pathlib.Path(workdir))
+    if not rows:
+        path = pathlib.Path(workdir) / metrics.JSONL
         raise ValueError(f"{path} holds no metrics; give the --workdir of a run")
-    return [json.loads(line) for line in lines]
+    return rows
 
 
 def join(runs: Sequence[list[dict]]) -> tuple[list[dict], list[int]]:

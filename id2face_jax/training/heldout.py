@@ -39,7 +39,8 @@ def load_heldout(config: ml_collections.ConfigDict, mesh: Mesh) -> Heldout:
     faces = batches.first_batch(config, programs.GRID_ROWS, source)
     is_heldout = split == pairs.HELDOUT
     num_batches = config.train.num_validation_batches if is_heldout else 0
-    examples = batches.make_iterator(config, source, rows) if num_batches else None
+    ours = sharding.local_rows(rows, config.data.batch_size)
+    examples = batches.make_iterator(config, source, ours, rows)
     noisy = [
         (
             sharding.put_batch(next(examples), rows),

@@ -50,6 +50,26 @@ def record_start(workdir: pathlib.Path, config_json: str, step: int) -> None:
         file.write(json.dumps(start) + "\n")
 
 
+def read_rows(workdir: pathlib.Path) -> list[dict]:
+    """The lines of metrics.jsonl, [] without one; without a last line that is cut.
+
+    A crash in the middle of writing cuts the last line alone. Raises ValueError, with
+    its number, for any other line that is no JSON.
+    """
+    path = workdir / JSONL
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{path}: line {number} is damaged ({error}); remove that line"
+                ) from error
+    return rows
+
+
 class Writer:
     """Scalars to metrics.jsonl and TensorBoard, images to TensorBoard."""
 
@@ -64,9 +84,8 @@ class Writer:
             return
         path = workdir / JSONL
         if path.exists():
-            lines = path.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= first_step]
-            path.write_text("".join(line + "\n" for line in kept))
+            kept = [row for row in read_rows(workdir) if row["step"] <= first_step]
+            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=first_step + 1
@@ -130,9 +149,7 @@ class Goodput:
 
     def __init__(self, workdir: pathlib.Path, first_step: int):
         """Goes on from what metrics.jsonl says; before a Writer drops lost lines."""
-        path = workdir / JSONL
-        lines = path.read_text().splitlines() if path.exists() else []
-        rows = [row for row in map(json.loads, lines) if "run/hours" in row]
+        rows = [row for row in read_rows(workdir) if "run/hours" in row]
         kept = [row for row in rows if row["step"] <= first_step]
         self.hours = rows[-1]["run/hours"] if rows else 0.0
         self._good = kept[-1]["run/hours"] * kept[-1]["run/goodput"] if kept else 0.0

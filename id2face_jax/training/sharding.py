@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 from flax import linen as nn
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 AXES = ("data", "fsdp")
 TACTICS = ("replicate", "fsdp")
@@ -169,8 +170,18 @@ def check_batch(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
         )
 
 
+def local_rows(sharding: NamedSharding, num: int) -> Int[np.ndarray, "n"]:
+    """Which of `num` rows this process's devices hold, ascending.
+
+    Not always a block: a mesh follows the wires of a pod, and may take devices of
+    several hosts in turns.
+    """
+    places = sharding.addressable_devices_indices_map((num,)).values()
+    return np.unique(np.concatenate([np.arange(num)[place] for place in places]))
+
+
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict:
-    """The global batch, of which `batch` holds this process's rows.
+    """The global batch, of which `batch` holds this process's `local_rows`.
 
     One that was drawn on the devices is there already.
     """

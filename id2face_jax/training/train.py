@@ -59,7 +59,8 @@ def train_and_evaluate(
     sharding.check_batch(config, mesh)
     rank, source = jax.process_index(), batches.open_train(config)
     rows = sharding.batch_sharding(mesh)
-    iterator = batches.make_iterator(config, source, rows)
+    ours = sharding.local_rows(rows, config.data.batch_size)
+    iterator = batches.make_iterator(config, source, ours, rows)
     saver = checkpoint.Checkpointer(workdir, config.train.save_every, config.train.keep)
     with jax.set_mesh(mesh):
         frozen, start = _load_exports(config)

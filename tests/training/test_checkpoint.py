@@ -35,7 +35,7 @@ def state(layout):
 
 
 def advanced(config, num):
-    iterator = pipeline.make_train_iterator(config, 0, 1)
+    iterator = pipeline.make_train_iterator(config)
     for _ in range(num):
         next(iterator)
     return iterator
@@ -61,7 +61,7 @@ WEIGHTS = {
 def test_a_restored_run_is_the_saved_one(config, layout, state, workdir):
     saver = checkpoint.Checkpointer(workdir, save_every=4, keep=2)
     assert saver.latest_step() == 7
-    iterator = pipeline.make_train_iterator(config, 0, 1)
+    iterator = pipeline.make_train_iterator(config)
     restored = saver.restore(layout.state, iterator, config)
     saver.close()
     runs.assert_same(restored, state)
@@ -75,7 +75,8 @@ def test_a_run_restores_on_another_mesh_and_for_another_number_of_hosts(
 ):
     other = programs.make_layout(config, runs.make_mesh(1, 2))
     saver = checkpoint.Checkpointer(workdir, save_every=4, keep=2)
-    iterators = [pipeline.make_train_iterator(config, i, 2) for i in range(2)]
+    rows = np.split(np.arange(config.data.batch_size), 2)
+    iterators = [pipeline.make_train_iterator(config, part) for part in rows]
     restored = [saver.restore(other.state, it, config) for it in iterators]
     saver.close()
     runs.assert_same(restored[1], state)
@@ -99,6 +100,30 @@ def test_another_network_is_refused_with_its_fields(config, layout, workdir):
     saver.close()
     assert "autoencoder.dims is (8, 16) there and (8, 32) here" in str(error.value)
     assert "optim" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "here"),
+    [
+        ("seed", 1),
+        ("data.records", "elsewhere"),
+        ("data.split", "validation"),
+        ("data.batch_size", 16),
+        ("data.pair_prob", 0.5),
+        ("data.max_photos_per_person", 3),
+    ],
+)
+def test_other_data_is_refused_with_what_differs(config, layout, workdir, field, here):
+    there = config.to_dict()
+    for part in field.split("."):
+        there = there[part]
+    other = runs.tiny_config(**{field.replace(".", "__"): here})
+    saver = checkpoint.Checkpointer(workdir, save_every=4, keep=2)
+    with pytest.raises(ValueError) as error:
+        saver.restore(layout.state, advanced(config, 0), other)
+    saver.close()
+    assert str(error.value).count(" there and ") == 1
+    assert f"{field} is {there!r} there and {here!r} here" in str(error.value)
 
 
 def test_a_run_loads_as_its_averaged_weights(config, state, workdir):

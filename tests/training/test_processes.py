@@ -14,11 +14,12 @@ import time
 
 import pytest
 
+from id2face_jax.commands import train as command
 from id2face_jax.generation import exports
 from id2face_jax.training import runtime, settings
 from tests import runs
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # L1 is left out where numbers are compared across devices, see test_sharding.
 TINY = [
     "--config",
@@ -121,7 +122,7 @@ def wait_for(claim, *processes, seconds=TIMEOUT):
     deadline = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < deadline
-        for process in runtime:
+        for process in processes:
             assert process.poll() is None, process.stderr.read()
         time.sleep(0.001)
 
@@ -203,15 +204,50 @@ def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
     runs.assert_close(losses[0], losses[1], 1e-5)
 
 
+# A mesh that takes the devices of two processes in turns, as one of a pod may.
+IN_TURNS = """
+import sys
+import jax
+import numpy as np
+from id2face_jax.training import runtime, sharding
+runtime.start(sys.argv[1])
+one, two, three, four = jax.devices()
+assert [d.process_index for d in (one, two, three, four)] == [0, 0, 1, 1]
+devices = np.array([one, three, two, four]).reshape(2, 2)
+where = sharding.batch_sharding(jax.sharding.Mesh(devices, sharding.AXES))
+rows = sharding.local_rows(where, 8)
+first = 2 * jax.process_index()
+assert rows.tolist() == [first, first + 1, first + 4, first + 5], rows
+batch = sharding.put_batch({"x": rows}, where)["x"]
+assert batch.shape == (8,)
+for shard in batch.addressable_shards:
+    np.testing.assert_array_equal(shard.data, np.arange(8)[shard.index])
+"""
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.slow
+def test_each_process_reads_the_rows_that_its_devices_hold():
+    address = free_address()
+    pair = [
+        start([sys.executable, "-c", IN_TURNS, f"{i}/2@{address}"], 2) for i in range(2)
+    ]
+    told = [process.communicate(timeout=TIMEOUT)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], told
+
+
 PATIENCE = 10  # seconds
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "slow"])
 def test_a_dead_or_silent_process_ends_the_others_in_time(tmp_path, how):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = free_address()
     overrides = ["--config.train.num_steps=1000000", f"--patience={PATIENCE}"]
     overrides += ["--config.train.sample_every=1000000"]
     pair = [

@@ -122,6 +122,11 @@ def test_a_batch_goes_out_whole_and_in_order():
     assert out.addressable_shards[0].data.shape == (2, 3)
 
 
+def test_one_process_holds_every_row():
+    where = sharding.batch_sharding(runs.make_mesh(2, 4))
+    np.testing.assert_array_equal(sharding.local_rows(where, 16), np.arange(16))
+
+
 # On another mesh sums run in another order. L1 is left out: its gradient is a sign,
 # and one pixel whose sign turns on rounding moves the gradient by 1e-5 of itself.
 @pytest.mark.parametrize(

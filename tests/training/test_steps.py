@@ -12,7 +12,7 @@ from configs import smoke
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
 from id2face_jax.training import recomposition, steps
-from tests.draws import random_like
+from tests.draws import normal, random_like
 
 TASKS = steps.TASKS
 TERMS = (
@@ -233,6 +233,30 @@ def test_accumulation_changes_no_number(task):
     _assert_close(whole.params, parts.params, rtol=1e-3, atol=1e-4)
     for one, other in zip(seen, seen_parts, strict=True):
         _assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_accumulation_changes_no_number_with_the_identity_loss_on(monkeypatch):
+    """The recognizer looks at the same rows, whichever micro-batch they fall in."""
+
+    def embed(params, face, view, mirror):  # in its place: one layer
+        return jnp.tanh(face.reshape(len(face), -1) @ params)
+
+    monkeypatch.setattr(recomposition.dlib_resnet, "embed_crops", embed)
+    dim = smoke.get_config().model.embedding_dim
+    known = _batch()["embedding_a"][0]  # whom it sees in every face
+    recognizer = {"params": normal(32 * 32 * 3, dim), "mean": -20.0 * known}
+    frozen = {"recognizer": recognizer | {"matrix": jnp.eye(dim)}}
+    start = _start("id2face")
+    start = start.replace(frozen=start.frozen | frozen)
+    found = []
+    for parts in (1, 2):
+        config = _config("id2face", verifier_dim=0, accumulate=parts)
+        config.loss.asked_identity = config.loss.source_identity = 1.0
+        step = jax.jit(steps.make_task(config, frozen).train_step)
+        found.append(step(start, _batch())[1])
+    assert found[0]["asked_identity"] > 0.0 and found[0]["source_identity"] > 0.0
+    for name in ("asked_identity", "source_identity", "loss", "grad_norm"):
+        _assert_close(found[0][name], found[1][name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_batch_that_does_not_divide_is_refused():

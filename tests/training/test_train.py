@@ -75,12 +75,19 @@ def test_a_lost_attempt_leaves_no_trace(straight, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
     rows = [{"step": step, "loss": -1.0} for step in (2, 3, 4, 5)]
-    (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in rows))
+    log = "".join(f"{json.dumps(x)}\n" for x in rows)
+    (workdir / "metrics.jsonl").write_text(log + '{"step": 6, "lo')  # cut by the kill
     state = train.train_and_evaluate(runs.tiny_config(), workdir)
     runs.assert_same(state, straight[1])
     assert data_state(workdir, 6) == data_state(straight[0], 6)
     made_up = [x["step"] for x in lines(workdir) if x.get("loss") == -1.0]
     assert made_up == [2, 3]
+
+
+def test_a_damaged_line_before_the_last_is_told(tmp_path):
+    (tmp_path / metrics.JSONL).write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=f"{metrics.JSONL}: line 2 is damaged"):
+        metrics.read_rows(tmp_path)
 
 
 def test_a_finished_run_stays_as_it_is(straight):
