@@ -126,6 +126,9 @@ def _loss() -> ml_collections.ConfigDict:
     loss.deployed_every = 4
     loss.deployed_t_min = 0.3  # half of its photos start at t = 1, half between
     loss.deployed_angle = 100.0  # degrees between asked and source identity
+    # Sampled identities keep the source's apparent sex, age and skin tone, as the
+    # anonymizer's do; for embeddings of the built-in recognizer alone.
+    loss.deployed_appearance = True
     loss.attribute_alignment = 0.01
     loss.asked_identity = 0.06  # by a frozen recognizer; its gradient is large
     loss.source_identity = 0.03

@@ -48,10 +48,10 @@ def _add_face_arguments(group) -> None:
     )
     group.add_argument(
         "--appearance",
-        choices=("keep", "free"),
-        default="keep",
-        help="keep apparent sex, age and skin tone, so that the new face fits the body "
-        "(default), or free: anybody",
+        choices=("free", "keep"),
+        default="free",
+        help="free: anybody (default); keep: of the source's apparent sex, age and skin "
+        "tone, so that the new face fits the body, at a price in privacy",
     )
     group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
     group.add_argument(

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from id2face_jax.data import records
 from id2face_jax.data.photos import Photo
+from id2face_jax.data.records import Crop
 from id2face_jax.faces import align
 from id2face_jax.faces.detect import CenterFaceDetector, Detection
 from id2face_jax.faces.embed import Recognizer
@@ -49,19 +50,6 @@ _RIVAL = 0.75
 
 class _Skip(Exception):
     """This photo makes no record; the message is one of the reasons above."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Crop:
-    """The crops to make: pixels of a side, and what they show."""
-
-    size: int
-    geometry: align.Geometry = align.WIDE
-
-    def settings(self) -> dict:
-        """For the summary and for file names; JSON."""
-        units, center = self.geometry.units, list(self.geometry.center)
-        return {"size": self.size, "crop": {"units": units, "center": center}}
 
 
 @dataclasses.dataclass(frozen=True)

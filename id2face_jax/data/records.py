@@ -185,6 +185,19 @@ def _open_builder(path: str | pathlib.Path) -> tfds.core.DatasetBuilder:
     return builder
 
 
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """The crops to make: pixels of a side, and what they show."""
+
+    size: int
+    geometry: align.Geometry = align.WIDE
+
+    def settings(self) -> dict:
+        """For the summary and for file names; JSON."""
+        units, center = self.geometry.units, list(self.geometry.center)
+        return {"size": self.size, "crop": {"units": units, "center": center}}
+
+
 def crop_geometry(path: str | pathlib.Path) -> align.Geometry:
     """What the crops in a folder of records show, by its SUMMARY.
 

@@ -21,13 +21,12 @@ from id2face_jax.generation import generate
 # Method to generate.MODES, and what it is, for readers of the report.
 GENERATOR = {
     "id2face": (
-        "embedding",
-        "our generator: a random face, --strength degrees from the source's, of its "
-        "apparent sex, age and skin tone",
-    ),
-    "free": (
         "free",
-        "ablation: a random face of any apparent sex, age and skin tone",
+        "our generator: a random face, --strength degrees from the source's",
+    ),
+    "keep": (
+        "embedding",
+        "the same with the source's apparent sex, age and skin tone (--appearance keep)",
     ),
     "latent": ("latent", "ablation: held away in the identity latent instead"),
     "no-oim": ("none", "ablation: a random face, not held away from the source's"),

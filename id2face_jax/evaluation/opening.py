@@ -17,7 +17,7 @@ from id2face_jax.evaluation.cache import file_sha256
 from id2face_jax.evaluation.figures import BUILT_IN
 from id2face_jax.evaluation.methods import Generator
 from id2face_jax.evaluation.people import People, open_people
-from id2face_jax.faces import align, appearance, embed, pixels
+from id2face_jax.faces import align, appearance, embed, pixels, whitening
 from id2face_jax.generation import exports
 
 __all__ = ["find_people", "make_bench", "open_generator", "open_people"]
@@ -29,7 +29,7 @@ def open_generator(
 ) -> Generator:
     """Weights of an export, ready to be sampled. path: None is the embedded default."""
     config, weights = exports.load_export(path)
-    directions = appearance.load(embed.make_recognizer(BUILT_IN).name)
+    directions = appearance.load(whitening.load().name)
     if directions.shape[1] == config.model.embedding_dim:
         weights = weights | {"appearance": directions}
     product = DiffusionGenerator(config, weights, num_steps=num_steps)

@@ -97,7 +97,7 @@ class DlibRecognizer:
 
     def __init__(self):
         self._network, self._whitening = DlibNetwork(), whitening.load()
-        self.name = f"dlib-{self._whitening.fingerprint()}"
+        self.name = self._whitening.name
         self.dim = self._whitening.matrix.shape[1]
         self.threshold = self._whitening.threshold
 

@@ -49,6 +49,11 @@ class Whitening:
         data = self.mean.tobytes() + self.matrix.tobytes()
         return hashlib.sha256(data).hexdigest()[:8]
 
+    @property
+    def name(self) -> str:
+        """Of the recognizer that this map makes of dlib's network."""
+        return f"dlib-{self.fingerprint()}"
+
     def __call__(self, raw: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
         """Unit vectors; the same as `dlib_resnet.whiten`, in numpy."""
         x = (raw - self.mean) @ self.matrix

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from id2face_jax import identity
 from id2face_jax.diffusion import process
-from id2face_jax.faces import align
+from id2face_jax.faces import align, appearance, whitening
 from id2face_jax.generation.generate import encode_latents, to_float
 from id2face_jax.models import build
 from id2face_jax.models.id2face import ID2Face
@@ -43,6 +43,8 @@ class Recomposition:
       masked: whether the UNet sees what is outside the mask.
       view: the map from a crop to the recognizer's view.
       emphasis: (h, h), weight of each latent cell in the recomposition error.
+      directions: (k, d) of appearance, which sampled identities keep of the source as
+        the anonymizer's do; None: they do not.
     """
 
     model: ID2Face
@@ -53,6 +55,7 @@ class Recomposition:
     masked: bool
     view: Float[np.ndarray, "2 3"]
     emphasis: Float[np.ndarray, "h h"]
+    directions: Float[np.ndarray, "k d"] | None = None
 
     def draw(self, key: jax.Array, batch: dict) -> dict:
         """The step's randomness for a whole batch, (b, 2, ...), a photo each.
@@ -187,9 +190,12 @@ class Recomposition:
         if not self.weights.deployed_every:
             return f, keep, is_deployed
         sampled = self._apply(params, side.draws["sampled"], method="decode_identity")
-        sampled = identity.orthogonal_map(
-            sampled, side.embeddings, self.weights.deployed_angle
-        )
+        source, angle = side.embeddings, self.weights.deployed_angle
+        if self.directions is None:
+            sampled = identity.orthogonal_map(sampled, source, angle)
+        else:
+            directions = jnp.asarray(self.directions)
+            sampled = identity.keep_appearance(sampled, source, directions, angle)
         f = jnp.where(is_deployed[:, None] > 0, _still(sampled), f)
         return f, jnp.maximum(keep, is_deployed), is_deployed
 
@@ -302,7 +308,21 @@ def make_recomposition(config: ml_collections.ConfigDict) -> Recomposition:
         masked=config.model.masked,
         view=view,
         emphasis=_emphasis(points, side, config.loss.feature_weight),
+        directions=_directions(config),
     )
+
+
+def _directions(config) -> Float[np.ndarray, "k d"] | None:
+    if not config.loss.deployed_appearance:
+        return None
+    directions = appearance.load(whitening.load().name)
+    if directions.shape[1] != config.model.embedding_dim:
+        raise ValueError(
+            f"model.embedding_dim is {config.model.embedding_dim} and the directions "
+            f"of appearance are for {directions.shape[1]}; set "
+            "loss.deployed_appearance=False"
+        )
+    return directions
 
 
 def _emphasis(

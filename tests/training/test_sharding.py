@@ -134,7 +134,12 @@ def test_one_process_holds_every_row():
 )
 def test_eight_devices_compute_what_one_does(task):
     # No term whose gradient may be nothing but rounding: Adam makes a whole step of it.
-    config = runs.tiny_config(task, autoencoder__l1_weight=0.0, loss__portrait=0.0)
+    still = {
+        "autoencoder__l1_weight": 0.0,
+        "loss__portrait": 0.0,
+        "loss__verifier": 0.0,
+    }
+    config = runs.tiny_config(task, **still)
     one, metrics_one = runs.run_steps(config, runs.make_mesh(1, 1), 3)
     eight, metrics_eight = runs.run_steps(config, runs.make_mesh(4, 2), 3)
     losses = [[m["loss"] for m in rows] for rows in (metrics_one, metrics_eight)]

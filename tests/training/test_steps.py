@@ -1,5 +1,6 @@
 """Laws of the training step, both tasks, on the smoke config and synthetic people."""
 
+import dataclasses
 import functools
 import math
 
@@ -144,9 +145,12 @@ def test_the_loss_is_the_sum_of_its_terms_and_their_error_that_of_all_times():
     assert sorted(terms) == sorted(TERMS)
     total = sum(weights[name] * metrics[name] for name in terms)
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
-    quarters = [metrics[f"recomposition_t{i}"] for i in (1, 2, 3, 4)]  # 4 rows each
-    assert len(set(map(float, quarters))) == 4
-    np.testing.assert_allclose(np.mean(quarters), metrics["recomposition"], rtol=1e-5)
+    quarters = [metrics[f"recomposition_t{i}"] for i in (1, 2, 3, 4)]
+    draws = _objective().draw(jax.random.fold_in(jax.random.key(0), 0), _batch())
+    t = np.asarray(draws["t"]).T.ravel()[np.arange(16) % 4 != 0]  # recomposed rows
+    counts = np.bincount(np.minimum(4 * t, 3).astype(int), minlength=4)
+    mean = np.average(quarters, weights=counts)
+    np.testing.assert_allclose(mean, metrics["recomposition"], rtol=1e-5)
 
 
 def _gradient(**weights):
@@ -232,7 +236,10 @@ def test_accumulation_changes_no_number(task):
     # Sums in another order; Adam divides small numbers by small numbers.
     _assert_close(whole.params, parts.params, rtol=1e-3, atol=1e-4)
     for one, other in zip(seen, seen_parts, strict=True):
-        _assert_close(one, other, rtol=1e-3, atol=1e-5)
+        # A part without a row in a quarter of time says 0 of it: no mean of means.
+        names = [name for name in one if not name.startswith("recomposition_t")]
+        kept = ({name: x[name] for name in names} for x in (one, other))
+        _assert_close(*kept, rtol=1e-3, atol=1e-5)
 
 
 def test_accumulation_changes_no_number_with_the_identity_loss_on(monkeypatch):
@@ -413,6 +420,21 @@ def test_deployed_rows_ask_for_a_sampled_identity_at_the_angle_and_the_rest_do_n
     np.testing.assert_allclose(cosines, np.cos(np.deg2rad(100.0)), atol=1e-5)
 
 
+def test_deployed_rows_keep_the_appearance_where_directions_are_known():
+    config = _config("id2face")
+    config.model.embedding_dim, config.loss.deployed_appearance = 128, True
+    objective = recomposition.make_recomposition(config)
+    assert objective.directions.shape == (3, 128)
+    directions = np.eye(16, dtype=np.float32)[:2]
+    small = dataclasses.replace(_objective(), directions=directions)
+    side = recomposition.Sides(_batch(), small.draw(jax.random.key(0), _batch()))
+    f, _, _ = small._requests(_start("id2face").params, side, side.embeddings)
+    np.testing.assert_allclose(f[::4, :2], side.embeddings[::4, :2], atol=1e-5)
+    config.model.embedding_dim = 16
+    with pytest.raises(ValueError, match="embedding_dim is 16 and the directions"):
+        recomposition.make_recomposition(config)
+
+
 def test_a_deployed_row_never_sees_its_own_photo_under_the_mask():
     """z_t is noise, or made of what the network drew: other pixels under the mask,
     the same surroundings and attributes, change nothing that it starts from."""
@@ -426,7 +448,8 @@ def test_a_deployed_row_never_sees_its_own_photo_under_the_mask():
     condition = model.apply(params, who, a, keep, method="recompose")
     t, zt = objective._noisy(state.params, side, condition, z, zm, mask)
     _, moved = objective._noisy(state.params, side, condition, z + 1.0, zm, mask)
-    changed = np.any(np.asarray(zt != moved), axis=(1, 2, 3))
+    # At t = 1 the schedule leaves 4e-8 of the image.
+    changed = np.any(np.abs(zt - moved) > 1e-5, axis=(1, 2, 3))
     recomposed = np.arange(16) % 4 != 0
     np.testing.assert_array_equal(changed, recomposed & np.asarray(t < 1.0))
     assert np.all(t[::4] >= 0.3)

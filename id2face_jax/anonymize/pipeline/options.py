@@ -34,8 +34,8 @@ class FaceOptions:
       max_attempts: how often a face is generated before it is blurred.
       on_failure: "blur" a face that cannot be hidden, or "refuse" its picture.
       key: secret of keyed identities; None gives each face a fresh one.
-      appearance: "keep" apparent sex, age and skin tone, so that the new face fits the
-        body, or "free": anybody.
+      appearance: "free": anybody; or "keep" apparent sex, age and skin tone, so that
+        the new face fits the body, at a price in privacy (docs/anonymizing.md).
     """
 
     seed: int = 0
@@ -45,7 +45,7 @@ class FaceOptions:
     max_attempts: int = 4
     on_failure: str = "blur"
     key: bytes | None = dataclasses.field(default=None, repr=False)
-    appearance: str = "keep"
+    appearance: str = "free"
 
     def __post_init__(self):
         for name, (low, high, meaning) in _RANGES.items():
