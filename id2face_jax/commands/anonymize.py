@@ -126,7 +126,9 @@ def _add_file_arguments(group) -> None:
     )
     existing = group.add_mutually_exclusive_group()
     existing.add_argument(
-        "--skip-existing", action="store_true", help="leave results as they are"
+        "--skip-existing",
+        action="store_true",
+        help="leave our results as they are, also those of other settings",
     )
     existing.add_argument(
         "--overwrite", action="store_true", help="redo and replace what is there"
@@ -297,6 +299,7 @@ def _file_options(args: argparse.Namespace):
         on_no_face=args.on_no_face,
         metadata=args.metadata,
         overwrite=args.overwrite,
+        skip_existing=args.skip_existing,
         aligned=args.aligned,
         dry_run=args.dry_run,
         video=VideoOptions(span, not args.no_audio, args.hold),
@@ -343,18 +346,20 @@ def _people(args: argparse.Namespace, tools, jobs):
     from id2face_jax.anonymize.batch import people
     from id2face_jax.anonymize.identity import references
 
-    chooser = None
-    if args.keep:
-        chooser = references.keep(tools, references.reference(tools, args.keep))
-    elif args.only:
-        chooser = references.only(tools, references.reference(tools, args.only))
-    rule = "only" if args.only else "keep" if args.keep else "all"
+    chooser, rule, tag = None, "all", b""
+    if args.keep or args.only:
+        rule = "only" if args.only else "keep"
+        known = references.reference(tools, args.keep or args.only)
+        chooser = getattr(references, rule)(tools, known)
+        tag = known.tobytes()
     if not args.key_file or args.dry_run:
-        return people.People(chooser=chooser, rule=rule)
+        return people.People(chooser=chooser, rule=rule, tag=tag)
     if args.person_from:
-        return people.People(references.namer_by_name(args.person_from), chooser, rule)
+        tag += references.tag_of_names(args.person_from)
+        namer = references.namer_by_name(args.person_from)
+        return people.People(namer, chooser, rule, tag)
     path = args.gallery or args.key_file + ".gallery"
     namer = people.namer_by_similarity(
         tools, jobs, path, aligned=args.aligned, quiet=args.quiet
     )
-    return people.People(namer, chooser, rule)
+    return people.People(namer, chooser, rule, tag)

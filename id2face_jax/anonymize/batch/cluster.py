@@ -50,7 +50,10 @@ def run(
     stays, and a further run goes on from there.
     """
     ray = _ray()
-    todo, records = runner.begin(jobs, ledger, options)
+    # What is there counts as done only if it was made as a worker would make it.
+    asks = ledger.records and not (options.overwrite or options.skip_existing)
+    run_id = make_worker().run_id if asks else ""
+    todo, records = runner.begin(jobs, ledger, options, run_id)
     for job in todo:
         discard(_mark(job))
     open_jobs = dict(enumerate(todo))

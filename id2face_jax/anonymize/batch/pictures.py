@@ -109,6 +109,7 @@ def _anonymized(anonymizer, batch, options, people) -> list[Result | Exception]:
             aligned=options.aligned,
             namers=[people.namer(batch[i][0].source) for i in rows],
             choosers=[people.chooser] * len(rows),
+            on_no_face="copy" if options.on_no_face == "copy" else "refuse",
         )
 
     try:

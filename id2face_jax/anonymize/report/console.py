@@ -41,7 +41,7 @@ def print_summary(
     if num := sum(record.run != run for record in done) if run else 0:
         print(
             f"{num} files were done before with other settings or weights and stay as "
-            "they are; --overwrite does them again",
+            "they are (--skip-existing): what these settings hide may be seen there",
             file=sys.stderr,
         )
     if not quiet:

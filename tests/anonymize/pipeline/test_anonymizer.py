@@ -222,7 +222,8 @@ def test_face_with_impossible_points_is_blurred(detector):
 def test_no_face_is_said_and_changes_nothing(detector):
     empty = np.full((64, 96, 3), 90, np.uint8)
     result = make(detector, planted.other_face)(empty)
-    assert result.state == "no_face" and not result.faces
+    assert result.state == "no_face" and not result.faces and result.image is None
+    result = make(detector, planted.other_face)(empty, on_no_face="copy")
     np.testing.assert_array_equal(result.image, empty)
 
 
@@ -280,7 +281,9 @@ def test_kept_face_stays_and_the_other_changes(detector):
     nobody = make(detector, planted.other_face)(
         pair, chooser=lambda faces: [False] * len(faces)
     )
-    assert nobody.state == "no_face"
+    assert nobody.state == "no_face" and nobody.image is None
+    with pytest.raises(ValueError, match="use refuse or copy"):
+        make(detector, planted.other_face)(pair, on_no_face="skip")
 
 
 def test_key_and_person_decide_the_identity(detector):
@@ -369,5 +372,7 @@ def test_doubtful_places_touch_no_face_that_is_done_or_kept(detector):
     inside = mask > 0.99
     np.testing.assert_array_equal(views[0][inside], views[1][inside])
     assert np.any(result.image != plain.image)
-    kept = make(Doubting(), planted.other_face)(PORTRAIT, chooser=lambda faces: [False])
+    kept = make(Doubting(), planted.other_face)(
+        PORTRAIT, chooser=lambda faces: [False], on_no_face="copy"
+    )
     np.testing.assert_array_equal(kept.image, PORTRAIT)
