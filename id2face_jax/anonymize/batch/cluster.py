@@ -23,7 +23,7 @@ from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.runner import Product, Worker
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.report.record import FileRecord
-from id2face_jax.atomic import discard, hash_of_file, part_path
+from id2face_jax.atomic import beside, discard, hash_of_file, part_path
 
 _MAX_DEATHS = 2
 
@@ -207,7 +207,7 @@ def _products(worker: Worker, jobs: Sequence[Job]) -> Iterator[Product]:
 
 
 def _mark(job: Job) -> pathlib.Path:
-    return job.output.with_name(f".{job.output.name}.id2face-tries")
+    return beside(job.output, "tries")
 
 
 def _num_deaths(job: Job) -> int:

@@ -162,6 +162,13 @@ def test_finished_files_are_skipped_and_stay_in_the_report(photos):
     assert sum(len(r) for r in anonymizer.tools.generator.requests) == 5
 
 
+def test_names_as_long_as_can_be_are_done(photos):
+    for number in range(245, 256):
+        save(photos / ("n" * (number - 4) + ".png"), planted.picture(number))
+    records = run()
+    assert len(records) == 14 and set(states(records).values()) == {"anonymized"}
+
+
 def test_changed_source_is_done_again(photos):
     first = run()["a.png"]
     time.sleep(0.02)
