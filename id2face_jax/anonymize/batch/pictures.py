@@ -23,7 +23,7 @@ from id2face_jax.anonymize.io.images import Photo
 from id2face_jax.anonymize.pipeline import stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
 from id2face_jax.anonymize.pipeline.parallel import over_cores
-from id2face_jax.anonymize.report import preview
+from id2face_jax.anonymize.report import preview, schema
 from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import hash_of
 
@@ -146,15 +146,18 @@ def _finish(
 ) -> tuple[FileRecord, bytes | None]:
     """Record and result, if there is to be one; raises ValueError if it is refused."""
     if result.state == "refused":
-        num = sum(face.state == "refused" for face in result.faces)
-        raise ValueError(f"{num} of {len(result.faces)} faces could not be hidden")
+        failed = [face for face in result.faces if face.state == "refused"]
+        told = "; ".join(map(schema.describe_failure, failed))
+        num = f"{len(failed)} of {len(result.faces)}"
+        raise ValueError(f"{num} faces could not be hidden: {told}")
     if result.state == "no_face":
         record = without_face(record, options)
         if options.on_no_face == "skip":
             return record, None
     if result.covered:
-        num = len(result.covered)
-        record = record.replace(message=f"blurred {num} more that may be faces")
+        told = "; ".join(map(schema.describe_place, result.covered))
+        message = f"blurred {len(result.covered)} places that may be faces: {told}"
+        record = record.replace(message=message)
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
     pixels = preview.draw(result) if options.dry_run else result.image

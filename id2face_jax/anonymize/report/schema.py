@@ -10,10 +10,13 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 import id2face_jax
 from id2face_jax.anonymize.pipeline.face import FACE_STATES, STATES, Face
 from id2face_jax.anonymize.pipeline.pipeline import Tools
 from id2face_jax.anonymize.report.record import FileRecord
+from id2face_jax.faces import finding
 from id2face_jax.faces.detect import Detection
 
 SCHEMA = "id2face-report-1"
@@ -53,6 +56,29 @@ def _place(detection: Detection) -> dict:
         "box": [round(float(value), 1) for value in detection.box],
         "score": round(detection.score, 4),
     }
+
+
+def describe_place(detection: Detection) -> str:
+    """Which place may show a face, and why it is in doubt; for people."""
+    left, top, right, bottom = (round(float(value)) for value in detection.box)
+    where = f"{right - left} x {bottom - top} pixels at ({left}, {top})"
+    if np.ptp(detection.landmarks, axis=0).max() == 0:  # see `faces.truncated`
+        return f"{where}, perhaps a face cut by the border"
+    return f"{where}, score {detection.score:.2f} of {finding.SURE:g}"
+
+
+def describe_failure(face: Face) -> str:
+    """Which face could not be hidden, and why; for people."""
+    left, top, right, bottom = (round(float(value)) for value in face.detection.box)
+    where = f"{right - left} x {bottom - top} pixels at ({left}, {top})"
+    failed = [check for check in face.checks if not check.passed]
+    if not failed:
+        return where
+    check = failed[0]
+    return (
+        f"{where}, which {check.recognizer} still knows "
+        f"({check.cosine:.2f}, allowed below {check.threshold:.2f})"
+    )
 
 
 def picture_record(
