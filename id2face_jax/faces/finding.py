@@ -65,10 +65,14 @@ def look(
 ) -> list[Detection]:
     """All faces with a score above `threshold`, largest first.
 
-    A picture that the detector would shrink to less than half is also searched in
-    tiles.
+    A picture that the detector would shrink is also searched in tiles.
     """
     return _merge([detector(image, threshold), *_tiles(detector, image, threshold)])
+
+
+def is_tiled(image: UInt8[np.ndarray, "h w 3"]) -> bool:
+    """Whether `look` searches tiles, too: it then takes several times as long."""
+    return max(image.shape[:2]) > MAX_LONG_SIDE
 
 
 def doubtful(
@@ -131,11 +135,10 @@ def _merge(looks: list[list[Detection]]) -> list[Detection]:
 
 def _tiles(detector, image, threshold: float) -> Iterator[list[Detection]]:
     height, width = image.shape[:2]
-    if max(height, width) <= 2 * MAX_LONG_SIDE:
+    if not is_tiled(image):
         return
-    step = MAX_LONG_SIDE - _TILE_OVERLAP
-    for y in range(0, max(1, height - _TILE_OVERLAP), step):
-        for x in range(0, max(1, width - _TILE_OVERLAP), step):
+    for y in _starts(height):
+        for x in _starts(width):
             tile = image[y : y + MAX_LONG_SIDE, x : x + MAX_LONG_SIDE]
             back = np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
             yield [
@@ -143,6 +146,14 @@ def _tiles(detector, image, threshold: float) -> Iterator[list[Detection]]:
                 for face in detector(np.ascontiguousarray(tile), threshold)
                 if not _is_cut(face, tile.shape, (x, y), (width, height))
             ]
+
+
+def _starts(side: int) -> list[int]:
+    """Where tiles begin along a side: as few as overlap enough, evenly spread."""
+    step = MAX_LONG_SIDE - _TILE_OVERLAP
+    num = max(1, -(-(side - _TILE_OVERLAP) // step))
+    last = max(0, side - MAX_LONG_SIDE)
+    return [round(i * last / max(1, num - 1)) for i in range(num)]
 
 
 def _is_cut(face: Detection, tile, at, whole) -> bool:
