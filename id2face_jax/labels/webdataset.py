@@ -84,6 +84,9 @@ def _key(member: Member) -> str:
 
 
 def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, suffixes) -> Member:
+    if info.issparse():
+        # A few bytes that stand for gigabytes.
+        raise tarfile.ReadError(f"{info.name} is sparse")
     content = archive.extractfile(info).read() if info.isreg() else b""
     suffix = pathlib.PurePath(info.name).suffix.lower()
     return Member(info, content, info.isreg() and suffix in suffixes)

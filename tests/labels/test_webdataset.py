@@ -95,6 +95,20 @@ def test_archive_beside_pictures_is_worked_on_and_other_files_are_named(scene, c
     assert set(scene.contents("flat")) == {"preview.png"}
 
 
+def test_sparse_archive_is_refused_unread(archive):
+    """Ten kilobytes that say that they are gigabytes."""
+    info = tarfile.TarInfo("one/1.png")
+    info.size, info.type = 512, tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"00000000000\x0000000001000\x00"
+    header[483:495] = b"77777777777\x00"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\x00 " % sum(header)
+    pathlib.Path("set/a-000.tar").write_bytes(bytes(header) + bytes(512 + 1024))
+    assert archive.run() == 3
+    assert "one/1.png is sparse" in archive.report()["files"][0]["message"]
+
+
 def test_what_tells_the_original_again_leaves_the_json(archive):
     entry = {"caption": "a", "sha256": "0" * 64, "faces": [{"v": [0.5] * 128}]}
     write_tar("set/a-000.tar", MEMBERS | {"one/1.json": json.dumps(entry).encode()})

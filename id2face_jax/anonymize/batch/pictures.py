@@ -158,6 +158,9 @@ def _finish(
         told = "; ".join(map(schema.describe_place, result.covered))
         message = f"blurred {len(result.covered)} places that may be faces: {told}"
         record = record.replace(message=message)
+    if photo.num_views:
+        told = f"{photo.num_views} further views in the file are dropped"
+        record = record.replace(message="; ".join(filter(None, (record.message, told))))
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
     pixels = preview.draw(result) if options.dry_run else result.image

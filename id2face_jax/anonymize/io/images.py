@@ -46,6 +46,8 @@ _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr
 # What is opened, whatever a file's name says: Pillow knows forty more formats, some of
 # which start other programs. MPO is JPEG with a second view.
 _OPENED = (*dict.fromkeys(FORMATS.values()), "MPO")
+# Formats in which further pictures are other views of the first: stereo, depth, bursts.
+_VIEWS = ("MPO", "HEIF")
 # 600 MB as RGB; a bomb has more. OpenCV cannot warp pictures with longer sides.
 MAX_PIXELS, MAX_SIDE = 200_000_000, 32_000
 # What Pillow's readers raise on damaged files.
@@ -64,12 +66,14 @@ class Photo:
       alpha: opacity, if any pixel is not opaque.
       is_gray: the file had no color; pixels then have three equal channels.
       exif: as found.
+      num_views: further views of the scene in the file, which are dropped.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
     alpha: UInt8[np.ndarray, "h w"] | None = None
     is_gray: bool = False
     exif: PIL.Image.Exif = dataclasses.field(default_factory=PIL.Image.Exif)
+    num_views: int = 0
 
 
 def read(path: str | os.PathLike) -> Photo:
@@ -117,12 +121,13 @@ def read_stream(
 
 def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
     """A PIL image as a `Photo`."""
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        # MPO: a photo with a second view of it, which is dropped.
+    is_many = getattr(image, "is_animated", False)
+    if is_many and image.format not in _VIEWS:
         raise ValueError(
             f"it has {image.n_frames} frames; split it into single pictures, or make "
             "it a video"
         )
+    num_views = image.n_frames - 1 if is_many else 0
     width, height = image.size
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ValueError(
@@ -152,7 +157,7 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
         # What nobody sees may still be a face: colors under full transparency go.
         pixels[alpha == 0] = 0
         alpha = None if np.all(alpha == 255) else alpha
-    return Photo(pixels, alpha, is_gray, exif)
+    return Photo(pixels, alpha, is_gray, exif, num_views)
 
 
 def to_pixels(image: PIL.Image.Image | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:

@@ -309,12 +309,13 @@ def anonymize(
         unit="frame",
         disable=quiet,
     )
-    tally, flicker, seconds = Tally(), Flicker(tools), 0.0
+    tally, flicker, seconds, last = Tally(), Flicker(tools), 0.0, 0.0
     with container.Writer(
         part, source, options.span, suffix=suffix, audio=options.audio
     ) as writer:
         for item in changed_frames(tools, iter(frames), known, kept):
             seconds = item.frame.seconds
+            last = float(item.frame.duration * item.frame.time_base)
             if item.picture.state == "refused":
                 raise ValueError(f"a face at {seconds:.2f} s could not be hidden")
             tally.add(item.picture, item.rows, {cover.row for cover in item.covers})
@@ -324,7 +325,7 @@ def anonymize(
     if tally.num_frames != len(seen.times):
         raise RuntimeError(f"{source.name}: frames were searched and not written")
     end, remarks = container.end_of(source), []
-    if options.span.end is None and seconds + _MAX_GAP_SECONDS < end:
+    if options.span.end is None and seconds + last + _MAX_GAP_SECONDS < end:
         remarks.append(f"the video breaks off at {seconds:.1f} of {end:.1f} s")
     if tally.num_covered:
         remarks.append(f"{tally.num_covered} frames cover places of lost faces")

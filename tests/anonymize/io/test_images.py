@@ -203,6 +203,19 @@ def test_heic(tmp_path, scene):
     assert images.encode(photo, photo.pixels, ".heic")[4:8] == b"ftyp"
 
 
+def test_further_views_of_a_photo_are_dropped_and_counted(tmp_path, scene):
+    heif = pytest.importorskip("pillow_heif")
+    file = heif.from_pillow(PIL.Image.fromarray(scene))
+    file.add_from_pillow(PIL.Image.fromarray(scene[::-1].copy()))
+    file.save(tmp_path / "a.heic", quality=95)
+    photo = images.read(tmp_path / "a.heic")
+    near(photo.pixels, scene)
+    assert photo.num_views == 1
+    content = images.encode(photo, photo.pixels, ".heic")
+    again = images.read_stream(io.BytesIO(content), "again")
+    assert again.num_views == 0
+
+
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
