@@ -233,7 +233,7 @@ def _read_report(path: pathlib.Path) -> dict | None:
         content = json.loads(path.read_bytes())
     except (ValueError, OSError):
         return None
-    is_ours = isinstance(content, dict) and content.get("schema") == schema.SCHEMA
+    is_ours = isinstance(content, dict) and content.get("schema") in schema.READ
     return content if is_ours else None
 
 
