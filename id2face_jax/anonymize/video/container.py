@@ -10,7 +10,6 @@ Leaves faces to `pipeline`.
 import contextlib
 import dataclasses
 import fractions
-import itertools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from jaxtyping import UInt8
+
+from id2face_jax.anonymize.video import upright
 
 # Suffix -> the codec of pictures that its container takes.
 CODECS = {
@@ -93,12 +94,12 @@ def frames(path: str | os.PathLike, span: Span) -> Iterator[Frame]:
                     break
                 if span.holds(seconds):
                     yield Frame(
-                        _upright(frame),
+                        upright.pixels_of(frame),
                         seconds,
                         pts,
                         frame.time_base,
                         frame.duration or 0,
-                        _upright_aspect(aspect, frame),
+                        upright.aspect_of(aspect, frame),
                     )
         except av.error.FFmpegError as error:
             raise ValueError(f"{name} breaks off: {error.strerror}") from error
@@ -121,7 +122,7 @@ def _in_time(
     stream.thread_type = "AUTO"
     counts = container.format.name == "avi"
     first, last = None, None
-    for frame in _deinterlaced(container.decode(stream), stream):
+    for frame in upright.deinterlaced(container.decode(stream), stream):
         pts = frame.pts
         if counts:
             # AVI has times of decoding alone, which frames out of order take along;
@@ -137,60 +138,6 @@ def _in_time(
         if pts != last:
             last = pts
             yield pts, frame
-
-
-def _deinterlaced(
-    frames: Iterator[av.VideoFrame], stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
-    """Frames whose lines are all of one moment; a face must not be in two places."""
-    first = next(frames, None)
-    if first is None:
-        return
-    if not first.interlaced_frame:
-        yield first
-        yield from frames
-        return
-    graph = av.filter.Graph()
-    graph.link_nodes(
-        graph.add_buffer(template=stream),
-        graph.add("bwdif", "mode=send_frame"),
-        graph.add("buffersink"),
-    ).configure()
-    for frame in itertools.chain([first], frames, [None]):
-        graph.vpush(frame)
-        while True:
-            try:
-                found = graph.vpull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                break
-            # The filter counts in units of its own.
-            found.pts = round(found.pts * found.time_base / first.time_base)
-            found.duration = round(found.duration * found.time_base / first.time_base)
-            found.time_base = first.time_base
-            yield found
-
-
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    if any(component.is_alpha for component in frame.format.components):
-        # What nobody sees may still be a face.
-        pixels = frame.to_ndarray(format="rgba")
-        opacity = pixels[..., 3:].astype(np.uint16)
-        pixels = (pixels[..., :3] * opacity // 255).astype(np.uint8)
-    else:
-        pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
-
-
-def _turns(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
-
-
-def _upright_aspect(
-    aspect: fractions.Fraction | None, frame: av.VideoFrame
-) -> fractions.Fraction:
-    if not aspect:  # 0 or nothing: not said
-        return fractions.Fraction(1)
-    return 1 / aspect if _turns(frame) % 2 else aspect
 
 
 def _pictures(container: av.container.InputContainer) -> av.VideoStream:
