@@ -9,6 +9,9 @@ import hashlib
 import os
 import pathlib
 
+# Names have 255 bytes on all common file systems; ours are a little longer.
+_LONG_NAME = 230
+
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
     """Writes a file whole or not at all, also if the power goes."""
@@ -25,7 +28,15 @@ def part_path(path: pathlib.Path) -> pathlib.Path:
 
     The name is fixed: the part of a killed run is overwritten by the next.
     """
-    return path.with_name(f".{path.name}.id2face-part")
+    return beside(path, "part")
+
+
+def beside(path: pathlib.Path, use: str) -> pathlib.Path:
+    """A hidden file of ours beside `path`, whose name may be as long as any."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONG_NAME:
+        name = hash_of(os.fsencode(name))
+    return path.with_name(f".{name}.id2face-{use}")
 
 
 def discard(path: pathlib.Path) -> None:

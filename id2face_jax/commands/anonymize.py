@@ -2,7 +2,8 @@
 
 Every file ends in one of four states: anonymized, fallback (a face that the model could
 not hide is blurred), no_face, or refused (nothing is written). Exit code: 0 every file
-is safe; 1 an error; 2 wrong usage; 3 some file was refused. What was done to each face,
+is safe; 1 an error; 2 wrong usage; 3 some file was refused, or, under --strict, left
+out. What was done to each face,
 and how far it is from being recognized, is in report.json.
 """
 
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--out", required=True, help="file for one photo, else a folder"
     )
     parser.add_argument("--report", help="default: report.json in the output folder")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 3 also if files were left out, since they are of no known kind",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     parser.add_argument(
         "--dry-run",
@@ -126,7 +132,9 @@ def _add_file_arguments(group) -> None:
     )
     existing = group.add_mutually_exclusive_group()
     existing.add_argument(
-        "--skip-existing", action="store_true", help="leave results as they are"
+        "--skip-existing",
+        action="store_true",
+        help="leave our results as they are, also those of other settings",
     )
     existing.add_argument(
         "--overwrite", action="store_true", help="redo and replace what is there"
@@ -164,7 +172,14 @@ def _add_dataset_arguments(group) -> None:
         "--format",
         choices=("auto", "folder", "coco", "yolo", "voc", "csv", "webdataset"),
         default="auto",
-        help="whose labels are kept, less those of refused photos (default: by layout)",
+        help="whose labels are kept, less those of refused photos (default: by layout, "
+        "tables never)",
+    )
+    group.add_argument(
+        "--columns",
+        action="append",
+        metavar="NAME",
+        help="of a table that stays beside those that name photos (with --format csv)",
     )
     group.add_argument(
         "--allow-members",
@@ -207,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and not shard:
         records += dataset.finish(records, ledger, args.overwrite)
     ledger.close()
-    return console.print_summary(
+    code = console.print_summary(
         records,
         ledger.run,
         ledger.path,
@@ -215,6 +230,7 @@ def run(args: argparse.Namespace) -> int:
         notes=dataset.notes(is_part=shard is not None),
         quiet=args.quiet,
     )
+    return console.REFUSED if args.strict and dataset.left_out else code
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -226,6 +242,8 @@ def _check_usage(args: argparse.Namespace) -> None:
             "who is who by similarity needs all photos as files in one process; give "
             "--person-from"
         )
+    if args.columns and args.format != "csv":
+        raise UsageError("--columns is for --format csv; give that, too")
     if args.workers is not None and not args.ray_address:
         raise UsageError("--workers is for --ray-address; give that, too")
     if args.workers is not None and args.workers < 1:
@@ -242,7 +260,11 @@ def _dataset(args: argparse.Namespace):
     from id2face_jax.anonymize.batch import dataset, discovery
 
     found = dataset.open_dataset(
-        args.inputs, args.out, args.format, keep_links=args.metadata == "all"
+        args.inputs,
+        args.out,
+        args.format,
+        keep_links=args.metadata == "all",
+        columns=args.columns or (),
     )
     if not found.jobs:
         raise ValueError(
@@ -297,6 +319,7 @@ def _file_options(args: argparse.Namespace):
         on_no_face=args.on_no_face,
         metadata=args.metadata,
         overwrite=args.overwrite,
+        skip_existing=args.skip_existing,
         aligned=args.aligned,
         dry_run=args.dry_run,
         video=VideoOptions(span, not args.no_audio, args.hold),
@@ -343,18 +366,20 @@ def _people(args: argparse.Namespace, tools, jobs):
     from id2face_jax.anonymize.batch import people
     from id2face_jax.anonymize.identity import references
 
-    chooser = None
-    if args.keep:
-        chooser = references.keep(tools, references.reference(tools, args.keep))
-    elif args.only:
-        chooser = references.only(tools, references.reference(tools, args.only))
-    rule = "only" if args.only else "keep" if args.keep else "all"
+    chooser, rule, tag = None, "all", b""
+    if args.keep or args.only:
+        rule = "only" if args.only else "keep"
+        known = references.reference(tools, args.keep or args.only)
+        chooser = getattr(references, rule)(tools, known)
+        tag = known.tobytes()
     if not args.key_file or args.dry_run:
-        return people.People(chooser=chooser, rule=rule)
+        return people.People(chooser=chooser, rule=rule, tag=tag)
     if args.person_from:
-        return people.People(references.namer_by_name(args.person_from), chooser, rule)
+        tag += references.tag_of_names(args.person_from)
+        namer = references.namer_by_name(args.person_from)
+        return people.People(namer, chooser, rule, tag)
     path = args.gallery or args.key_file + ".gallery"
     namer = people.namer_by_similarity(
         tools, jobs, path, aligned=args.aligned, quiet=args.quiet
     )
-    return people.People(namer, chooser, rule)
+    return people.People(namer, chooser, rule, tag)

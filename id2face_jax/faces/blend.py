@@ -15,6 +15,9 @@ from id2face_jax.faces import align
 # the difference it finds at the mask's edge: enough for a cast, too little for a face
 # that should look different.
 _MAX_SHIFT, _SHARE = 24.0, 0.8
+# Where the photo at the mask's edge has less than this share of the crop's light, as at
+# night, the crop is dimmed to it: the shift alone would leave a bright mask.
+_DIM = 0.75
 _FADE = 4  # crop pixels over which a mask that reaches the crop's border ends
 
 
@@ -89,6 +92,8 @@ def _match_color(
     """
     crop, source = crop.astype(np.float32), source.astype(np.float32)
     ring = 4 * mask * (1 - mask)
+    light = [float(np.sum(ring[..., None] * view)) for view in (source, crop)]
+    crop = crop * min(1.0, light[0] / max(_DIM * light[1], 1e-4))
     sigma = len(crop) / 6
     weight = cv2.GaussianBlur(ring, (0, 0), sigma)
     field = cv2.GaussianBlur(ring[..., None] * (source - crop), (0, 0), sigma)

@@ -21,8 +21,8 @@ class LabelFile:
     Attributes:
       path: in the dataset.
       rewrite: its content, and which pictures have a result, to its new content, or
-        None if nothing is left of it, and the names of what was dropped. Content that
-        needs no change is to come back as it is.
+        None if nothing is left of it, and the names of what was dropped: pictures, and
+        fields (see `field`). Content that needs no change is to come back as it is.
     """
 
     path: PurePath
@@ -38,12 +38,14 @@ class Labels:
       sizes: picture -> width and height that its labels are for.
       missing: picture that is named but not there -> the label file that names it.
       maps: pictures that are labels themselves.
+      absent: splits that are named and not there.
     """
 
     files: list[LabelFile] = dataclasses.field(default_factory=list)
     sizes: dict[PurePath, tuple[int, int]] = dataclasses.field(default_factory=dict)
     missing: dict[PurePath, PurePath] = dataclasses.field(default_factory=dict)
     maps: set[PurePath] = dataclasses.field(default_factory=set)
+    absent: list[str] = dataclasses.field(default_factory=list)
 
 
 class Pictures:
@@ -112,6 +114,11 @@ class Pictures:
             path = path.relative_to(self.root)
         # No path leads out of the dataset.
         return tuple(p for p in path.parts if p not in ("..", path.anchor))
+
+
+def field(name: str) -> str:
+    """How a field that is dropped from every entry stands among what was dropped."""
+    return f"field {name}"
 
 
 def find_files(root: pathlib.Path, *patterns: str) -> list[pathlib.Path]:

@@ -10,7 +10,14 @@ import pathlib
 from pathlib import PurePath
 
 from id2face_jax.labels import checks
-from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures, find_files
+from id2face_jax.labels.base import (
+    IsWritten,
+    LabelFile,
+    Labels,
+    Pictures,
+    field,
+    find_files,
+)
 
 _PLACES = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 
@@ -78,9 +85,9 @@ def _rewrite(name: PurePath, pictures: Pictures, keep_links: bool):
                 gone[image["id"]] = image["file_name"]
             else:
                 images.append(image if keep_links else checks.without_links(image))
-        if images == entries["images"]:
+        entries, fields = checks.without_originals(entries | {"images": images})
+        if not fields and images == _parsed(name, content)["images"]:
             return content, []
-        entries["images"] = images
         if "annotations" in entries:
             entries["annotations"] = [
                 entry
@@ -88,6 +95,7 @@ def _rewrite(name: PurePath, pictures: Pictures, keep_links: bool):
                 if entry.get("image_id") not in gone
             ]
         text = json.dumps(entries, ensure_ascii=content.isascii())
-        return text.encode("utf-8", "surrogatepass"), sorted(gone.values())
+        dropped = [*sorted(gone.values()), *map(field, sorted(fields))]
+        return text.encode("utf-8", "surrogatepass"), dropped
 
     return rewrite

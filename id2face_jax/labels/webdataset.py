@@ -1,9 +1,9 @@
 """WebDataset archives: tar files whose members make samples.
 
 A sample is a run of members whose names differ after the first dot only. Owns what a
-sample is and which of its members may leave beside its pictures: texts, but for links
-to the originals in JSON; any other member may hold the face. Leaves pictures, and the
-archive that is written, to the callers.
+sample is and which of its members may leave beside its pictures: texts, in JSON without
+links to the originals and what tells them again; any other member may hold the face.
+Leaves pictures, and the archive that is written, to the callers.
 """
 
 import dataclasses
@@ -39,10 +39,14 @@ class Member:
 
 @dataclasses.dataclass
 class Sample:
-    """Members that belong together; without any, what is left of a refused sample."""
+    """Members that belong together; without any, what is left of a refused sample.
+
+    dropped: names of fields that its JSON has lost, since they tell the original again.
+    """
 
     key: str
     members: list[Member]
+    dropped: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def pictures(self) -> list[Member]:
@@ -80,6 +84,9 @@ def _key(member: Member) -> str:
 
 
 def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, suffixes) -> Member:
+    if info.issparse():
+        # A few bytes that stand for gigabytes.
+        raise tarfile.ReadError(f"{info.name} is sparse")
     content = archive.extractfile(info).read() if info.isreg() else b""
     suffix = pathlib.PurePath(info.name).suffix.lower()
     return Member(info, content, info.isreg() and suffix in suffixes)
@@ -107,21 +114,23 @@ def problem(sample: Sample, allowed: Collection[str]) -> ValueError | None:
 
 
 def rewritten(sample: Sample, contents: list[bytes], keep_links: bool) -> Sample:
-    """The sample with new pictures, in order, and without links to the originals."""
-    remaining, members = iter(contents), []
+    """The sample with new pictures and nothing that leads to the originals."""
+    remaining, members, dropped = iter(contents), [], set()
     for member in sample.members:
         content = next(remaining) if member.is_picture else member.content
-        if member.suffix == ".json" and not keep_links:
-            content = _without_links(content)
+        if member.suffix == ".json":
+            content, fields = _cleaned(content, keep_links)
+            dropped |= fields
         members.append(dataclasses.replace(member, content=content))
-    return Sample(sample.key, members)
+    return Sample(sample.key, members, dropped)
 
 
-def _without_links(content: bytes) -> bytes:
+def _cleaned(content: bytes, keep_links: bool) -> tuple[bytes, set[str]]:
     try:
         entry = json.loads(content)
     except ValueError:
-        return content
-    if not isinstance(entry, dict) or checks.without_links(entry) == entry:
-        return content
-    return json.dumps(checks.without_links(entry)).encode()
+        return content, set()
+    new, fields = checks.without_originals(entry)
+    if isinstance(new, dict) and not keep_links:
+        new = checks.without_links(new)
+    return content if new == entry else json.dumps(new).encode(), fields

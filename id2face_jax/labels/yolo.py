@@ -34,6 +34,9 @@ def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | N
         if settings is None:
             continue
         places = {e: _inside(e, root, settings) for e in _entries(settings)}
+        gone = [entry for entry, place in places.items() if not (root / place).exists()]
+        labels.absent += [f"{entry} of {path.name}, not there" for entry in gone]
+        places = {e: place for e, place in places.items() if e not in gone}
         lists |= {place for place in places.values() if place.suffix == ".txt"}
         new = _new_yaml(path.read_bytes(), root, settings, places, keep_links)
         name = path.relative_to(root)
@@ -68,7 +71,10 @@ def _entries(settings: dict) -> list[str]:
 
 
 def _inside(entry: str, root: pathlib.Path, settings: dict) -> PurePath:
-    """Where an entry of data.yaml leads, from the root; raises ValueError if out."""
+    """Where an entry of data.yaml leads, from the root, also if nothing is there.
+
+    Raises ValueError if it is outside of the root.
+    """
     path, place = PurePath(entry), str(settings.get("path") or "")
     for base in (place, str(root), str(root.resolve())):
         if path.is_absolute() and base and path.is_relative_to(base):
@@ -79,7 +85,8 @@ def _inside(entry: str, root: pathlib.Path, settings: dict) -> PurePath:
         for found in (inside, PurePath(place) / inside):
             if not found.is_absolute() and (root / found).exists():
                 return found
-    if path.is_absolute() or ".." in path.parts:
+    is_elsewhere = ".." in path.parts and (root / place / path).exists()
+    if path.is_absolute() or is_elsewhere:
         raise ValueError(
             f"the dataset's YAML names {entry}, which is not in {root}; give the "
             "folder that holds all of it"
@@ -132,8 +139,6 @@ def _label_path(picture: PurePath) -> PurePath:
 
 def _read_lists(root, pictures: Pictures, paths: set[PurePath], labels: Labels):
     for name in sorted(paths):
-        if not (root / name).is_file():
-            raise ValueError(f"{name} is named in the dataset's YAML and is not there")
         for line in (root / name).read_bytes().splitlines():
             if line.strip() and _listed(line, name, pictures) is None:
                 parts = pictures.parts_of(_text(line))

@@ -145,17 +145,37 @@ def test_errors_are_exit_code_one(loaded, capsys, wrong, message):
     assert message in capsys.readouterr().err
 
 
-def test_results_of_other_settings_stay_and_that_is_told(loaded, capsys):
-    """Who no longer wants to keep somebody must not take the old results for new."""
-    keep = ["anonymize", "photos", "-o", "out", "--keep", "photos/a.png"]
-    cli.main([*keep, "--on-no-face", "copy"])
-    assert "other settings" not in capsys.readouterr().err
-    assert cli.main(["anonymize", "photos", "-o", "out", "--quiet"]) == 0
+def test_a_stricter_run_leaves_no_face_that_the_last_one_kept(loaded, capsys):
+    command = ["anonymize", "photos", "-o", "out", "--on-no-face", "copy", "--quiet"]
+    cli.main([*command, "--keep", "photos/a.png"])
+    kept = pathlib.Path("out/a.png").read_bytes()
+    assert cli.main([*command, "--skip-existing"]) == 0
     told = capsys.readouterr().err
     assert "4 files were done before with other settings" in told
-    assert cli.main(["anonymize", "photos", "-o", "out", "--overwrite"]) == 0
-    assert cli.main(["anonymize", "photos", "-o", "out"]) == 0
+    assert pathlib.Path("out/a.png").read_bytes() == kept
+    assert cli.main(command) == 0
     assert "other settings" not in capsys.readouterr().err
+    assert pathlib.Path("out/a.png").read_bytes() != kept
+    assert {file["state"] for file in report()["files"]} == {"anonymized"}
+
+
+def test_another_person_or_key_is_another_run(loaded):
+    """Though the report says neither who was kept nor with which key."""
+    for name in ("k.key", "q.key"):
+        assert cli.main(["key", name]) == 0
+    command = ["anonymize", "photos", "-o", "out", "--on-no-face", "copy", "--quiet"]
+    keyed = ["--person-from", "parent", "--key-file"]
+    runs = []
+    for choice in (
+        ["--keep", "photos/a.png"],
+        ["--keep", "photos/ann/1.png"],
+        [*keyed, "k.key"],
+        [*keyed, "q.key"],
+    ):
+        assert cli.main([*command, *choice]) == 0
+        runs += report()["runs"].items()
+    assert len(runs) == len(dict(runs)) == 4
+    assert runs[0][1] == runs[1][1] and runs[2][1] == runs[3][1]
 
 
 def test_keep_and_only(loaded):

@@ -89,6 +89,17 @@ def test_a_face_of_another_color_keeps_it():
     assert after.min() < 130
 
 
+@pytest.mark.parametrize("share", [0.3, 0.2])
+def test_a_face_in_the_dark_is_in_the_dark(share):
+    before = np.uint8(share * photo())
+    bright = align.crop(photo(), PLACES["same size"], SIZE)
+    after = blend.paste(before, bright, PLACES["same size"], DISC).astype(int)
+    assert np.abs(after - before).mean() < 2 and after.max() <= before.max() + 24
+    # And it keeps its own contrast: it is dimmed, not cut off.
+    inside = np.s_[72:92, 82:102]
+    assert after[inside].std() > 0.5 * before[inside].astype(int).std()
+
+
 def test_a_mask_up_to_the_border_ends_softly():
     before = np.full((200, 240, 3), 200, np.uint8)
     whole = np.ones((SIZE, SIZE), np.float32)

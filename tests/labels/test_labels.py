@@ -212,7 +212,18 @@ def test_yolo_loses_refused_pictures(yolo):
     assert pathlib.Path("out/val.txt").read_text() == "./images/train/b.png\n"
 
 
+def test_yolo_split_that_is_not_there_is_named_and_the_rest_is_done(yolo, capsys):
+    text = "names: [a]\ntrain: ../images/train\ntest: ../test/images\n"
+    yolo.text("set/data.yaml", text)
+    assert yolo.run() == 0
+    assert "../test/images of data.yaml, not there" in capsys.readouterr().out
+    assert pathlib.Path("out/data.yaml").read_text() == text
+    assert len(yolo.contents()) == 6
+    assert yolo.run("--strict") == 3
+
+
 def test_yolo_split_elsewhere_is_an_error(yolo, capsys):
+    pathlib.Path("other/images").mkdir(parents=True)
     yolo.text("set/data.yaml", "names: [a]\ntrain: ../other/images\n")
     assert yolo.run() == 1
     assert "../other/images, which is not in set" in capsys.readouterr().err
@@ -278,64 +289,6 @@ def test_voc_loses_refused_pictures(voc):
 def test_voc_pictures_that_share_labels_are_an_error(voc, capsys):
     voc.picture("set/VOCdevkit/VOC2012/JPEGImages/a.png")
     assert voc.run() == 1 and "have the same labels" in capsys.readouterr().err
-
-
-# Tables
-
-TABLE = (
-    "\ufeffname;url;image\r\n"
-    'Ann "A.";https://x.org/1.png;img/a.png\r\n'
-    '"Bob;\r\nB.";http://x.org/2.png;img/b.png\r\n'
-    "Cy;;img/c.png\r\n"
-)
-
-
-@pytest.fixture
-def table(scene):
-    for seed, name in enumerate("abc"):
-        scene.picture(f"set/img/{name}.png", seed)
-    scene.text("set/faces.csv", TABLE.replace('Ann "A."', "Ann"))
-    return scene
-
-
-def test_table_keeps_rows_and_empties_links(table):
-    assert table.run() == 0
-    new = pathlib.Path("out/faces.csv").read_bytes().decode()
-    assert new == (
-        "\ufeffname;url;image\r\nAnn;;img/a.png\n"
-        '"Bob;\r\nB.";;img/b.png\nCy;;img/c.png\r\n'
-    )
-    assert table.run("--metadata", "all", out="all") == 0
-    assert (
-        pathlib.Path("all/faces.csv").read_bytes()
-        == pathlib.Path("set/faces.csv").read_bytes()
-    )
-
-
-def test_table_loses_rows_of_refused_and_missing_pictures(table):
-    table.wall("set/img/a.png")
-    pathlib.Path("set/img/b.png").unlink()
-    assert table.run("--metadata", "all") == 3
-    new = pathlib.Path("out/faces.csv").read_bytes().decode()
-    assert new == "\ufeffname;url;image\r\nCy;;img/c.png\r\n"
-    (sidecar,) = table.report()["sidecars"]
-    assert sidecar["dropped"] == ["img/a.png", "img/b.png"]
-
-
-def test_table_as_the_input_takes_the_pictures_that_it_names(table):
-    here = pathlib.Path("set").resolve()
-    table.text("set/part.tsv", f"1\t{here}/img/a.png\tx\n2\tb.png\ty\n")
-    assert table.run(source="set/part.tsv") == 0
-    assert set(table.contents()) == {"part.tsv", "img/a.png", "img/b.png"}
-    text = pathlib.Path("out/part.tsv").read_text()
-    assert text == "1\timg/a.png\tx\n2\tb.png\ty\n"
-
-
-def test_table_of_nothing_is_wrong_usage(table, capsys):
-    table.text("set/other.csv", "a,b\n1,2\n")
-    assert table.run(source="set/other.csv") == 2
-    assert table.run("--format", "csv", source="set/img") == 2
-    assert "is no dataset of the format csv" in capsys.readouterr().err
 
 
 # Folders

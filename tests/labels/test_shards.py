@@ -91,7 +91,7 @@ def test_command_sends_a_cluster_all_that_a_worker_needs(coco, monkeypatch):
         calls.append(others)
         worker = pickle.loads(pickle.dumps(make_worker))()
         ledger.add_run(worker.run_id, worker.made_with)
-        todo, records = runner.begin(jobs, ledger, options)
+        todo, records = runner.begin(jobs, ledger, options, worker.run_id)
         for group in runner.groups(reversed(todo), 3):
             for job, product in zip(group, worker(group), strict=True):
                 records += runner.commit(job, product, ledger)

@@ -79,6 +79,47 @@ def test_json_is_byte_for_byte_where_all_metadata_stays(archive):
     assert read_tar("out/a-000.tar")["one/1.json"] == MEMBERS["one/1.json"]
 
 
+def test_archive_beside_pictures_is_worked_on_and_other_files_are_named(scene, capsys):
+    write_tar("set/a-000.tar", MEMBERS)
+    scene.picture("set/preview.png", 7)
+    for name in ("cam.mts", "old.3gp", "photo.jp2"):
+        scene.text(f"set/{name}", "?")
+    scene.text("set/._preview.png", b"\x00\x05\x16\x07\x00")
+    assert scene.run() == 0
+    assert set(scene.contents()) == {"a-000.tar", "preview.png"}
+    assert (
+        "3 files (set/cam.mts, set/old.3gp, set/photo.jp2)" in capsys.readouterr().out
+    )
+    assert scene.run("--strict") == 3
+    assert scene.run("--format", "folder", out="flat") == 0
+    assert set(scene.contents("flat")) == {"preview.png"}
+
+
+def test_sparse_archive_is_refused_unread(archive):
+    """Ten kilobytes that say that they are gigabytes."""
+    info = tarfile.TarInfo("one/1.png")
+    info.size, info.type = 512, tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"00000000000\x0000000001000\x00"
+    header[483:495] = b"77777777777\x00"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\x00 " % sum(header)
+    pathlib.Path("set/a-000.tar").write_bytes(bytes(header) + bytes(512 + 1024))
+    assert archive.run() == 3
+    assert "one/1.png is sparse" in archive.report()["files"][0]["message"]
+
+
+def test_what_tells_the_original_again_leaves_the_json(archive):
+    entry = {"caption": "a", "sha256": "0" * 64, "faces": [{"v": [0.5] * 128}]}
+    write_tar("set/a-000.tar", MEMBERS | {"one/1.json": json.dumps(entry).encode()})
+    assert archive.run("--metadata", "all") == 0
+    new = json.loads(read_tar("out/a-000.tar")["one/1.json"])
+    assert new == {"caption": "a", "faces": [{}]}
+    told = {f["output"]: f["message"] for f in archive.report()["files"]}
+    assert told["a-000.tar/one/1.png"] == "its JSON lost sha256, v"
+    assert told["a-000.tar/one/3.png"] == ""
+
+
 def test_refused_sample_goes_as_a_whole(archive):
     write_tar("set/a-000.tar", MEMBERS | {"one/2.right.png": png(face=False)})
     assert archive.run() == 3

@@ -94,7 +94,8 @@ def _done(
             yield Sample(sample.key, []), _refused_records(sample, problem)
             continue
         found = list(itertools.islice(results, len(sample.pictures)))
-        yield _rewritten(sample, found, options), _records(sample, found)
+        new = _rewritten(sample, found, options)
+        yield new, _records(sample, found, new.dropped)
 
 
 def _refused_records(sample: Sample, problem: ValueError) -> list[FileRecord]:
@@ -103,7 +104,9 @@ def _refused_records(sample: Sample, problem: ValueError) -> list[FileRecord]:
 
 
 def _records(
-    sample: Sample, found: Sequence[tuple[FileRecord, bytes | None]]
+    sample: Sample,
+    found: Sequence[tuple[FileRecord, bytes | None]],
+    dropped: set[str],
 ) -> list[FileRecord]:
     is_whole = all(content is not None for _, content in found)
     records = []
@@ -111,6 +114,11 @@ def _records(
         if content is not None and not is_whole:
             lost = ValueError("another picture of its sample has no result")
             record = record.refused(lost)
+        if dropped:
+            lost = f"its JSON lost {', '.join(sorted(dropped))}"
+            record = record.replace(
+                message="; ".join(filter(None, (record.message, lost)))
+            )
         records.append(record.replace(output=member.info.name))
     return records
 

@@ -23,7 +23,7 @@ from id2face_jax.anonymize.batch.options import FileOptions
 from id2face_jax.anonymize.batch.runner import Product, Worker
 from id2face_jax.anonymize.batch.state import Ledger
 from id2face_jax.anonymize.report.record import FileRecord
-from id2face_jax.atomic import discard, hash_of_file, part_path
+from id2face_jax.atomic import beside, discard, hash_of_file, part_path
 
 _MAX_DEATHS = 2
 
@@ -50,7 +50,10 @@ def run(
     stays, and a further run goes on from there.
     """
     ray = _ray()
-    todo, records = runner.begin(jobs, ledger, options)
+    # What is there counts as done only if it was made as a worker would make it.
+    asks = ledger.records and not (options.overwrite or options.skip_existing)
+    run_id = make_worker().run_id if asks else ""
+    todo, records = runner.begin(jobs, ledger, options, run_id)
     for job in todo:
         discard(_mark(job))
     open_jobs = dict(enumerate(todo))
@@ -204,7 +207,7 @@ def _products(worker: Worker, jobs: Sequence[Job]) -> Iterator[Product]:
 
 
 def _mark(job: Job) -> pathlib.Path:
-    return job.output.with_name(f".{job.output.name}.id2face-tries")
+    return beside(job.output, "tries")
 
 
 def _num_deaths(job: Job) -> int:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePath
 
 from id2face_jax.anonymize.batch import discovery
@@ -19,10 +19,12 @@ from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import hash_of, write_atomically
 from id2face_jax.errors import UsageError
 from id2face_jax.labels import checks, coco, table, voc, webdataset, yolo
-from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures
+from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures, field
 
-# In the order in which they are tried: a VOC or YOLO folder may hold tables, too.
+# In the order in which they are tried. Tables are read where they are asked for alone:
+# one beside photos may hold anything.
 _READERS = {"coco": coco, "voc": voc, "yolo": yolo, "csv": table}
+_MOST_NAMED = 10  # of what is left out
 FORMATS = ("auto", "folder", *_READERS, "webdataset")
 
 
@@ -36,7 +38,9 @@ class Dataset:
       root: the input folder, of labeled datasets.
       out: the output.
       files: of labels.
-      left_out: files that are neither; they are not copied.
+      left_out: files that are none of these, and are not copied; splits that are
+        named and not there.
+      fields: that labels have lost, once `finish` has written them.
     """
 
     kind: str
@@ -45,6 +49,7 @@ class Dataset:
     root: pathlib.Path | None = None
     files: list[LabelFile] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
+    fields: set[str] = dataclasses.field(default_factory=set)
 
     def check(self, ledger: Ledger, overwrite: bool) -> None:
         """Raises ValueError if the labels could not be written at the end."""
@@ -58,11 +63,14 @@ class Dataset:
             later = ", which a run without --shard writes once all parts are done"
             told = f"labels: {self.kind}, {len(self.files)} files"
             said.append(told + later if is_part else told)
+        if self.fields:
+            said.append(f"dropped from the labels: {', '.join(sorted(self.fields))}")
         if self.left_out:
-            few = ", ".join(self.left_out[:3])
+            few = ", ".join(self.left_out[:_MOST_NAMED])
+            more = ", ..." if len(self.left_out) > _MOST_NAMED else ""
             said.append(
-                f"left out, as they are no known labels: {len(self.left_out)} files "
-                f"({few})"
+                f"left out, as they are no photos, videos or known labels: "
+                f"{len(self.left_out)} files ({few}{more})"
             )
         return said
 
@@ -85,9 +93,11 @@ class Dataset:
         def is_written(picture: PurePath) -> bool:
             return ledger.relative(self.out / picture) in written
 
-        return _write_labels(
+        refused, dropped = _write_labels(
             self.root, self.out, self.files, is_written, ledger, overwrite
         )
+        self.fields.update(name for name in dropped if name.startswith(field("")))
+        return refused
 
 
 def _write_labels(
@@ -97,9 +107,9 @@ def _write_labels(
     is_written: IsWritten,
     ledger: Ledger,
     overwrite: bool,
-) -> list[FileRecord]:
-    """Writes the label files of a dataset; returns the records of those refused."""
-    refused = []
+) -> tuple[list[FileRecord], list[str]]:
+    """Writes a dataset's labels; returns records of those refused, and what went."""
+    refused, lost = [], []
     for file in files:
         source, output = root / file.path, out / file.path
         key = ledger.relative(output)
@@ -114,6 +124,7 @@ def _write_labels(
             ledger.add([record])
             refused.append(record)
             continue
+        lost += dropped
         sidecar = {"input": str(source), "output": key, "dropped": dropped}
         if content is None:
             ledger.remove(output)
@@ -121,7 +132,7 @@ def _write_labels(
         ledger.add([], sidecar | {"output_sha256": digest})
         if content is not None:
             write_atomically(output, content)
-    return refused
+    return refused, lost
 
 
 def _check_replaceable(
@@ -133,7 +144,11 @@ def _check_replaceable(
 
 
 def open_dataset(
-    names: Sequence[str], out: str | os.PathLike, kind: str, keep_links: bool
+    names: Sequence[str],
+    out: str | os.PathLike,
+    kind: str,
+    keep_links: bool,
+    columns: Collection[str] = (),
 ) -> Dataset:
     """The dataset that the inputs are.
 
@@ -143,6 +158,7 @@ def open_dataset(
       out: where results go.
       kind: one of FORMATS; "auto" recognizes it, and "folder" has no labels.
       keep_links: to the originals, in labels.
+      columns: of tables that stay beside those that name pictures.
 
     Raises:
       UsageError: the inputs cannot be of this kind.
@@ -150,24 +166,45 @@ def open_dataset(
     """
     out, found = pathlib.Path(out), discovery.find(names, out)
     if kind == "webdataset" or (kind == "auto" and _are_archives(found)):
-        jobs = discovery.jobs_of(found, names, out, webdataset.SUFFIXES)
-        return Dataset("webdataset", jobs, out)
+        return _unlabeled("webdataset", found, names, out, webdataset.SUFFIXES)
     path = pathlib.Path(names[0])
     is_table = path.suffix.lower() in table.SUFFIXES and path.is_file()
+    if is_table and kind != "csv":
+        raise UsageError(
+            f"{path} is a table; --format csv takes what it names, and --columns says "
+            "what of it stays"
+        )
     if len(names) == 1 and (path.is_dir() or is_table):
         if is_table:
             found = discovery.find([path.parent], out)
-        for name in _READERS if kind == "auto" else [kind]:
-            if name in _READERS and (not is_table or name == "csv"):
-                dataset = _labeled(path, found, out, name, keep_links)
+        recognized = [name for name in _READERS if name != "csv"]
+        for name in recognized if kind == "auto" else [kind]:
+            if name in _READERS:
+                dataset = _labeled(path, found, out, name, keep_links, columns)
                 if dataset is not None:
                     return dataset
-    if kind in _READERS or is_table:
+    if kind in _READERS:
         raise UsageError(
             f"{', '.join(names)} is no dataset of the format "
-            f"{kind if kind in _READERS else 'csv'} whose labels name a picture"
+            f"{kind} whose labels name a picture"
         )
-    return Dataset("folder", discovery.jobs_of(found, names, out), out)
+    # Archives beside pictures are worked on, too; "folder" takes pictures alone.
+    archives = webdataset.SUFFIXES if kind == "auto" else ()
+    suffixes = (*discovery.SUFFIXES, *archives)
+    return _unlabeled("folder", found, names, out, suffixes)
+
+
+def _unlabeled(
+    kind: str,
+    found: Sequence[Found],
+    names: Sequence[str],
+    out: pathlib.Path,
+    suffixes: Sequence[str],
+) -> Dataset:
+    jobs = discovery.jobs_of(found, names, out, suffixes)
+    used = {job.source for job in jobs}
+    left_out = sorted(str(item.path) for item in found if item.path not in used)
+    return Dataset(kind, jobs, out, left_out=left_out)
 
 
 def _are_archives(found: Sequence[Found]) -> bool:
@@ -184,6 +221,7 @@ def _labeled(
     out: pathlib.Path,
     kind: str,
     keep_links: bool,
+    columns: Collection[str],
 ) -> Dataset | None:
     """The dataset with its labels; None if there are none of this format.
 
@@ -199,11 +237,12 @@ def _labeled(
     }
     known = Pictures(root, jobs, images.FORMATS)
     if path.is_dir():
-        found = _READERS[kind].read(root, known, keep_links)
+        named = {"columns": columns} if kind == "csv" else {}
+        found = _READERS[kind].read(root, known, keep_links, **named)
     else:
         found = Labels()
         name = PurePath(path.name)
-        named = table.read_table(name, root, known, keep_links, found)
+        named = table.read_table(name, root, known, keep_links, found, columns)
         jobs = {picture: jobs[picture] for picture in sorted(named)}
     if found is None or not found.files:
         return None
@@ -214,7 +253,7 @@ def _labeled(
     left_out = []
     if path.is_dir():
         paths = sorted(item.path.relative_to(root) for item in inside)
-        left_out = [str(path) for path in paths if path not in used]
+        left_out = [str(path) for path in paths if path not in used] + found.absent
     return Dataset(kind, todo, out, root, found.files, left_out)
 
 

@@ -20,6 +20,8 @@ from id2face_jax.anonymize.video import container
 from id2face_jax.errors import UsageError
 
 SUFFIXES = (*images.FORMATS, *container.SUFFIXES)
+# How AppleDouble files begin.
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
 _ADDED = "_anonymized"  # to the name, where a result stands beside its source
 
 
@@ -174,8 +176,19 @@ def _walk(root: pathlib.Path, out: pathlib.Path, is_result) -> Iterator[Found]:
             if entry.is_dir():
                 if not _is_same(entry, out):
                     todo.append(entry)
-            elif not is_result(entry):
+            elif not is_result(entry) and not _is_shadow(entry):
                 yield Found(entry, root)
+
+
+def _is_shadow(path: pathlib.Path) -> bool:
+    """Whether it is what macOS writes beside a file on foreign disks: ._a.jpg."""
+    if not path.name.startswith("._") or not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == _APPLE_DOUBLE
+    except OSError:  # it is refused where it would be read
+        return False
 
 
 def _is_same(path: pathlib.Path, other: pathlib.Path) -> bool:

@@ -18,6 +18,7 @@ class FileOptions:
       metadata: see the module `metadata`; of labels, whether links to the originals
         stay.
       overwrite: redo results that are there.
+      skip_existing: leave our results as they are, whatever they were made with.
       aligned: pictures are aligned crops.
       dry_run: draw the faces found, each blurred, instead of anonymizing.
       batch_size: pictures in work at once.
@@ -28,6 +29,7 @@ class FileOptions:
     on_no_face: str = "refuse"
     metadata: str = "strip"
     overwrite: bool = False
+    skip_existing: bool = False
     aligned: bool = False
     dry_run: bool = False
     batch_size: int = 16

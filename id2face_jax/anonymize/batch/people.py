@@ -26,11 +26,13 @@ class People:
     """Whose faces, and which: a namer for each file, and one chooser.
 
     rule: what the report calls the chooser: "all", "keep" or "only".
+    tag: differs where other people are chosen or named; it is in no report.
     """
 
     namer: Callable[[pathlib.Path], Namer | None] = lambda source: None
     chooser: Chooser | None = None
     rule: str = "all"
+    tag: bytes = b""
 
 
 def namer_by_similarity(

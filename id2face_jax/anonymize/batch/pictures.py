@@ -23,7 +23,7 @@ from id2face_jax.anonymize.io.images import Photo
 from id2face_jax.anonymize.pipeline import stages
 from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer, Result
 from id2face_jax.anonymize.pipeline.parallel import over_cores
-from id2face_jax.anonymize.report import preview
+from id2face_jax.anonymize.report import preview, schema
 from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.atomic import hash_of
 
@@ -109,6 +109,7 @@ def _anonymized(anonymizer, batch, options, people) -> list[Result | Exception]:
             aligned=options.aligned,
             namers=[people.namer(batch[i][0].source) for i in rows],
             choosers=[people.chooser] * len(rows),
+            on_no_face="copy" if options.on_no_face == "copy" else "refuse",
         )
 
     try:
@@ -145,15 +146,21 @@ def _finish(
 ) -> tuple[FileRecord, bytes | None]:
     """Record and result, if there is to be one; raises ValueError if it is refused."""
     if result.state == "refused":
-        num = sum(face.state == "refused" for face in result.faces)
-        raise ValueError(f"{num} of {len(result.faces)} faces could not be hidden")
+        failed = [face for face in result.faces if face.state == "refused"]
+        told = "; ".join(map(schema.describe_failure, failed))
+        num = f"{len(failed)} of {len(result.faces)}"
+        raise ValueError(f"{num} faces could not be hidden: {told}")
     if result.state == "no_face":
         record = without_face(record, options)
         if options.on_no_face == "skip":
             return record, None
     if result.covered:
-        num = len(result.covered)
-        record = record.replace(message=f"blurred {num} more that may be faces")
+        told = "; ".join(map(schema.describe_place, result.covered))
+        message = f"blurred {len(result.covered)} places that may be faces: {told}"
+        record = record.replace(message=message)
+    if photo.num_views:
+        told = f"{photo.num_views} further views in the file are dropped"
+        record = record.replace(message="; ".join(filter(None, (record.message, told))))
     if photo.alpha is not None and _shows_face(anonymizer, photo.alpha):
         raise ValueError("its transparency shows a face; flatten the picture first")
     pixels = preview.draw(result) if options.dry_run else result.image

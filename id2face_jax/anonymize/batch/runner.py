@@ -8,6 +8,7 @@ the run in one process. Leaves which files there are to `discovery`, the record 
 """
 
 import dataclasses
+import hmac
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.report import schema
 from id2face_jax.anonymize.report.record import FileRecord
 from id2face_jax.anonymize.video import container, pipeline
-from id2face_jax.atomic import discard, hash_of, hash_of_file, part_path, write_part
+from id2face_jax.atomic import discard, hash_of_file, part_path, write_part
 from id2face_jax.labels import webdataset
 
 
@@ -64,10 +65,14 @@ class Worker:
         self._quiet = quiet
         self._anonymizer, self._options, self._people = anonymizer, options, people
         settings = dataclasses.asdict(options) | {"people": people.rule}
-        del settings["overwrite"]  # it changes no result
+        for name in ("overwrite", "skip_existing", "batch_size"):
+            del settings[name]  # they change no result
         self.made_with = schema.run_record(anonymizer.tools, **settings)
-        content = json.dumps(self.made_with, sort_keys=True)
-        self.run_id = hash_of(content.encode())[:12]
+        # Another key, or another person to keep, is another run; the report, in which
+        # this name stands, tells neither.
+        content = json.dumps(self.made_with, sort_keys=True).encode() + people.tag
+        secret = anonymizer.tools.settings.key or b"no key"
+        self.run_id = hmac.digest(secret, content, "sha256").hex()[:12]
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Product]:
         """The product of each job, in order; pictures are worked on together."""
@@ -181,16 +186,19 @@ def groups(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 
 
 def begin(
-    jobs: Sequence[Job], ledger: Ledger, options: FileOptions
+    jobs: Sequence[Job], ledger: Ledger, options: FileOptions, run: str
 ) -> tuple[list[Job], list[FileRecord]]:
     """The jobs that are left to do, and the records of those that are not.
 
-    Those are done already, or refused at once.
+    Those are done already, or refused at once. A result of other settings is not done:
+    what these hide may be seen in it.
+
+    run: the name of what results are made with, see `Worker`.
     """
     todo, records = [], []
     for job in jobs:
         try:
-            if _is_done(job, ledger, options):
+            if _is_done(job, ledger, options, run):
                 records += ledger.records_of(job.output)
                 continue
             _check(job, ledger, options)
@@ -201,10 +209,11 @@ def begin(
     return todo, records
 
 
-def _is_done(job: Job, ledger: Ledger, options: FileOptions) -> bool:
+def _is_done(job: Job, ledger: Ledger, options: FileOptions, run: str) -> bool:
     if options.overwrite or job.error or not job.source.is_file():
         return False
-    return ledger.is_done(job.source, job.output)
+    made_with = None if options.skip_existing else run
+    return ledger.is_done(job.source, job.output, made_with)
 
 
 def _check(job: Job, ledger: Ledger, options: FileOptions) -> None:
@@ -266,7 +275,7 @@ def run(
     """
     worker = Worker(anonymizer, options, people, quiet)
     ledger.add_run(worker.run_id, worker.made_with)
-    todo, records = begin(jobs, ledger, options)
+    todo, records = begin(jobs, ledger, options, worker.run_id)
     done = len(jobs) - len(todo)
     with tqdm.tqdm(total=len(jobs), initial=done, unit="file", disable=quiet) as bar:
         for group in groups(todo, options.batch_size):

@@ -89,11 +89,23 @@ class Ledger:
         """The name by which the report knows an output."""
         return os.path.relpath(output.absolute(), self.path.parent)
 
-    def is_done(self, source: pathlib.Path, output: pathlib.Path) -> bool:
-        """Whether `output` is, byte for byte, our result of the source as it is."""
-        return self.owns(output) and (
-            source.stat().st_mtime_ns <= output.stat().st_mtime_ns
+    def is_done(
+        self, source: pathlib.Path, output: pathlib.Path, run: str | None
+    ) -> bool:
+        """Whether `output` is, byte for byte, our result of the source as it is.
+
+        run: the name of what it must be made with; None is anything.
+        """
+        return (
+            self.owns(output)
+            and source.stat().st_mtime_ns <= output.stat().st_mtime_ns
+            and (run is None or self._runs_of(output) == {run})
         )
+
+    def _runs_of(self, output: pathlib.Path) -> set[str]:
+        key = self.relative(output)
+        keys = self._members.get(key, {key})
+        return {self.records[each].run for each in keys if each in self.records}
 
     def owns(self, output: pathlib.Path) -> bool:
         """Whether the file at `output` is one that we wrote and nobody changed."""
@@ -221,7 +233,7 @@ def _read_report(path: pathlib.Path) -> dict | None:
         content = json.loads(path.read_bytes())
     except (ValueError, OSError):
         return None
-    is_ours = isinstance(content, dict) and content.get("schema") == schema.SCHEMA
+    is_ours = isinstance(content, dict) and content.get("schema") in schema.READ
     return content if is_ours else None
 
 

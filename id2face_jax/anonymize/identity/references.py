@@ -117,6 +117,13 @@ def namer_by_name(
     return namer_of
 
 
+def tag_of_names(source_of_names: str) -> bytes:
+    """What differs where `namer_by_name` would give other names to the same files."""
+    is_table = source_of_names.lower().endswith(".csv")
+    content = pathlib.Path(source_of_names).read_bytes() if is_table else b""
+    return source_of_names.encode("utf-8", "surrogateescape") + content
+
+
 def _parent(source: pathlib.Path) -> str:
     return source.absolute().parent.name
 

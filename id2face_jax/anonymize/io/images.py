@@ -1,7 +1,7 @@
 """Picture files to pixels and back, for every kind of file that people have.
 
-Owns decoding (orientation applied, 8-bit RGB, transparent pixels emptied) and encoding
-(by the output's suffix, color profile kept). What cannot be read whole and right is an
+Owns decoding (orientation applied, 8-bit sRGB, transparent pixels emptied) and encoding
+(by the output's suffix). What cannot be read whole and right is an
 error that says so. Leaves EXIF to `metadata`, and writing to `batch`.
 """
 
@@ -11,6 +11,7 @@ import importlib.util
 import io
 import os
 import pathlib
+import subprocess
 import warnings
 from collections.abc import Iterator
 
@@ -42,8 +43,18 @@ _OPTIONS = {
 }
 _NO_ALPHA = ("JPEG", "BMP", "GIF")
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
+# What is opened, whatever a file's name says: Pillow knows forty more formats, some of
+# which start other programs. MPO is JPEG with a second view.
+_OPENED = (*dict.fromkeys(FORMATS.values()), "MPO")
+# Formats in which further pictures are other views of the first: stereo, depth, bursts.
+_VIEWS = ("MPO", "HEIF")
 # 600 MB as RGB; a bomb has more. OpenCV cannot warp pictures with longer sides.
 MAX_PIXELS, MAX_SIDE = 200_000_000, 32_000
+# What Pillow's readers raise on damaged files.
+_DAMAGES = (
+    *(OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError),
+    subprocess.SubprocessError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +62,18 @@ class Photo:
     """A decoded picture.
 
     Attributes:
-      pixels: RGB, upright.
+      pixels: sRGB, upright.
       alpha: opacity, if any pixel is not opaque.
       is_gray: the file had no color; pixels then have three equal channels.
-      icc_profile: the color profile of `pixels` (of their gray, if is_gray).
       exif: as found.
+      num_views: further views of the scene in the file, which are dropped.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
     alpha: UInt8[np.ndarray, "h w"] | None = None
     is_gray: bool = False
-    icc_profile: bytes | None = None
     exif: PIL.Image.Exif = dataclasses.field(default_factory=PIL.Image.Exif)
+    num_views: int = 0
 
 
 def read(path: str | os.PathLike) -> Photo:
@@ -88,7 +99,10 @@ def read_stream(
     try:
         if _is_heif(file):
             _need_heif(name)
-        with _size_limit(max_pixels), PIL.Image.open(file) as image:
+        PIL.Image.init()
+        # Pillow may be built without one of them.
+        known = [kind for kind in _OPENED if kind in PIL.Image.OPEN]
+        with _size_limit(max_pixels), PIL.Image.open(file, formats=known) as image:
             return decode(image, max_pixels)
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ValueError(
@@ -101,19 +115,19 @@ def read_stream(
         raise ValueError(f"{name} {reason}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
-        # What Pillow's readers raise on damaged files.
+    except _DAMAGES as error:
         raise ValueError(f"{name} cannot be read: {error}") from error
 
 
 def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
     """A PIL image as a `Photo`."""
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        # MPO: a photo with a second view of it, which is dropped.
+    is_many = getattr(image, "is_animated", False)
+    if is_many and image.format not in _VIEWS:
         raise ValueError(
             f"it has {image.n_frames} frames; split it into single pictures, or make "
             "it a video"
         )
+    num_views = image.n_frames - 1 if is_many else 0
     width, height = image.size
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ValueError(
@@ -124,8 +138,7 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
     image.load()
     mode = image.mode
     if mode == "CMYK":
-        # The file's profile describes inks; the result is sRGB.
-        image, profile = _to_srgb(image, profile), None
+        image = _inks_to_srgb(image, profile)
     elif mode.startswith("I"):
         image = _from_16_bits(image)
     is_gray = image.mode in ("1", "L", "LA", "La")
@@ -135,6 +148,8 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
         raise ValueError(f"its pixels are of the kind {mode}; convert it to RGB")
     # RGBa and La: Pillow has no direct way to RGB.
     image = image.convert("RGBA" if has_alpha else "RGB")
+    if mode != "CMYK":
+        image = _to_srgb(image, profile, is_gray)
     image = _upright(image, exif)
     pixels, alpha = np.array(image), None
     if has_alpha:
@@ -142,7 +157,7 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
         # What nobody sees may still be a face: colors under full transparency go.
         pixels[alpha == 0] = 0
         alpha = None if np.all(alpha == 255) else alpha
-    return Photo(pixels, alpha, is_gray, profile, exif)
+    return Photo(pixels, alpha, is_gray, exif, num_views)
 
 
 def to_pixels(image: PIL.Image.Image | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
@@ -160,7 +175,7 @@ def encode(
     """A picture file of new pixels that is otherwise like the source.
 
     Args:
-      photo: the source: its alpha, grayness, profile and EXIF.
+      photo: the source: its alpha, grayness and EXIF.
       pixels: of the same height and width.
       suffix: of the output, a key of FORMATS; ".JPG" is as good as ".jpg".
       policy: which EXIF stays, see `metadata`.
@@ -177,9 +192,6 @@ def encode(
     if photo.is_gray and kind not in ("WEBP", "AVIF", "HEIF"):
         image = image.convert("LA" if image.mode == "RGBA" else "L")
     options = dict(_OPTIONS[kind])
-    # A gray profile says nothing about RGB pixels.
-    if photo.icc_profile and not (photo.is_gray and image.mode in ("RGB", "RGBA")):
-        options["icc_profile"] = photo.icc_profile
     exif = metadata.kept(photo.exif, policy)
     if exif is not None and kind not in ("BMP", "GIF"):
         options["exif"] = exif.tobytes()
@@ -239,18 +251,44 @@ def _need_heif(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _to_srgb(image: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
+def _inks_to_srgb(image: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
     if profile is None:
         return image.convert("RGB")
     try:
-        return PIL.ImageCms.profileToProfile(
-            image,
-            PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            PIL.ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-        )
+        return _transformed(image, profile)
     except (PIL.ImageCms.PyCMSError, OSError) as error:
         raise ValueError(f"its color profile is damaged: {error}") from None
+
+
+def _to_srgb(
+    image: PIL.Image.Image, profile: bytes | None, is_gray: bool
+) -> PIL.Image.Image:
+    """RGB or RGBA in a profile's colors as sRGB.
+
+    A profile is never written: it can hold anything, a picture too. One that cannot be
+    used, as it is damaged or for other pixels, is left out, as viewers do.
+    """
+    if profile is None:
+        return image
+    try:
+        opened = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if PIL.ImageCms.getProfileDescription(opened).startswith("sRGB"):
+            return image
+        new = _transformed(image.convert("L" if is_gray else "RGB"), profile)
+    except (PIL.ImageCms.PyCMSError, OSError):
+        return image
+    if image.mode == "RGBA":
+        new.putalpha(image.getchannel("A"))
+    return new
+
+
+def _transformed(image: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
+    return PIL.ImageCms.profileToProfile(
+        image,
+        PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        PIL.ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+    )
 
 
 def _upright(image: PIL.Image.Image, exif: PIL.Image.Exif) -> PIL.Image.Image:

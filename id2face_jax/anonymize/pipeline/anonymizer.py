@@ -48,8 +48,8 @@ class Result:
     """What became of a picture.
 
     Attributes:
-      image: anonymized; None if the picture was refused. Where state is "no_face" it
-        is the picture as it came, but for `covered`.
+      image: anonymized; None if the picture was refused, and where state is "no_face"
+        unless it was asked for: then it is the picture as it came, but for `covered`.
       state: "anonymized", "no_face", "fallback" (a face is blurred) or "refused".
       faces: largest first.
       covered: what may be a face and is blurred, whatever the state says.
@@ -147,6 +147,7 @@ class Anonymizer:
         aligned: bool = False,
         namer: Namer | None = None,
         chooser: Chooser | None = None,
+        on_no_face: str = "refuse",
     ) -> Result:
         """Anonymizes one picture.
 
@@ -157,11 +158,17 @@ class Anonymizer:
             at the template's points, whatever the detector says.
           namer: whose faces they are, for keyed identities.
           chooser: which faces to change; None is all.
+          on_no_face: "refuse" gives no image where no face is changed, since one may
+            have been missed; "copy" gives the picture as it came.
 
         Raises ValueError, naming what is wrong, for what is no such picture.
         """
         return self.anonymize_all(
-            [image], aligned=aligned, namers=[namer], choosers=[chooser]
+            [image],
+            aligned=aligned,
+            namers=[namer],
+            choosers=[chooser],
+            on_no_face=on_no_face,
         )[0]
 
     def anonymize_all(
@@ -171,6 +178,7 @@ class Anonymizer:
         aligned: bool = False,
         namers: Sequence[Namer | None] | None = None,
         choosers: Sequence[Chooser | None] | None = None,
+        on_no_face: str = "refuse",
     ) -> list[Result]:
         """One result a picture; a result does not depend on the other pictures.
 
@@ -178,6 +186,8 @@ class Anonymizer:
         give a large folder in parts. Args as in `__call__`, with a namer and a chooser
         for each picture.
         """
+        if on_no_face not in ("refuse", "copy"):
+            raise ValueError(f"on_no_face is {on_no_face!r}; use refuse or copy")
         with stages.stage("detect"):
             work = over_cores(
                 lambda image: pipeline.open_picture(
@@ -193,7 +203,7 @@ class Anonymizer:
             _choose(picture, namer, chooser)
         pipeline.finish(self.tools, work)
         pipeline.cover_doubtful(self.tools, work)
-        return [_result(picture) for picture in work]
+        return [_result(picture, on_no_face == "copy") for picture in work]
 
 
 def _pixels(image: Image) -> UInt8[np.ndarray, "h w 3"]:
@@ -219,7 +229,8 @@ def _choose(picture: Picture, namer: Namer | None, chooser: Chooser | None) -> N
             face.state = None if changes else "kept"
 
 
-def _result(picture: Picture) -> Result:
+def _result(picture: Picture, copies: bool) -> Result:
     state = picture.state
-    image = None if state == "refused" else picture.canvas.current
+    is_given = state in ("anonymized", "fallback") or (state == "no_face" and copies)
+    image = picture.canvas.current if is_given else None
     return Result(image, state, tuple(picture.faces), tuple(picture.covered))

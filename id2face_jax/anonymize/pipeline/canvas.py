@@ -25,6 +25,9 @@ CELLS = 4
 # The hidden ellipse's axes in units of the detector's box, which ends at the brows; it
 # holds the box, since that is more than sqrt(2). And the width of its soft edge.
 _HIDE_SCALE, _HIDE_SOFT = 1.45, 0.15
+# Share of a painted window over which a cover beside it ends. It reaches less deep than
+# the paste does beyond its mask (_REACH of the crop's pixels).
+_EDGE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Canvas:
         window, weight = hidden_area(self.original.shape, box, scale)
         for painted in self._painted.values():
             if painted.touches(window):
-                weight[_within(painted, window)] = 0
+                weight *= _outside(_within(painted, window), painted)[..., None]
         _blur(self.current[window.slices], weight)
 
     def is_painted(self, point: Float[np.ndarray, "2"]) -> bool:
@@ -235,6 +238,18 @@ def _within(painted: Window, window: Window) -> Bool[np.ndarray, "h w"]:
         left - painted.left : right - painted.left,
     ]
     return inside
+
+
+def _outside(
+    inside: Bool[np.ndarray, "h w"], painted: Window
+) -> Float[np.ndarray, "h w"]:
+    """1 where nobody has painted, and falling to 0 over the margin of what was painted.
+
+    Inside, so that nothing outside shows more; a step would be a jagged edge.
+    """
+    margin = max(1.0, _EDGE * max(painted.painted.shape))
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.clip(1 - depth / margin, 0.0, 1.0)
 
 
 def waves(windows: list[Window]) -> list[list[int]]:

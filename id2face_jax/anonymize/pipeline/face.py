@@ -69,11 +69,15 @@ class Face:
 class Picture:
     """A picture in work; its faces are largest first, and last those first missed.
 
-    covered: where a face may be that is none of `faces`; blurred.
+    Attributes:
+      places: what the detector took for a face and is not sure of; they are covered.
+        They get no new face, and no new face has to stand away from them.
+      covered: those, and where else a face may be that is none of `faces`; blurred.
     """
 
     canvas: Canvas
     faces: list[Face]
+    places: list[Detection] = dataclasses.field(default_factory=list)
     covered: list[Detection] = dataclasses.field(default_factory=list)
 
     def in_work(self) -> list[int]:
@@ -86,7 +90,13 @@ class Picture:
 
     @property
     def state(self) -> str:
-        """One of STATES, once no face is in work: the worst of the faces'."""
+        """One of STATES, once no face is in work: the worst of the faces'.
+
+        A place that is hidden beside them takes nothing from faces that are new; alone
+        it is a face that could only be blurred.
+        """
         states = {face.state for face in self.faces}
+        if self.places and not states & {"anonymized", "refused"}:
+            states.add("fallback")
         worst = (s for s in ("refused", "fallback", "anonymized") if s in states)
         return next(worst, "no_face")

@@ -25,6 +25,8 @@ from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.embed import Recognizer
 from id2face_jax.faces.mask import face_mask
 
+# Score in an upright view at which a doubtful place is a face after all.
+_CONFIRMED = 0.7
 _SWEEPS = 2  # searches of the finished picture for faces that were missed
 
 
@@ -50,8 +52,31 @@ def open_picture(
     if aligned:
         known = _template_face(image)
         others = [d for d in detections if not finding.is_same_face(d.box, known.box)]
-        detections = [known, *others]
-    return Picture(Canvas(image), [Face(detection) for detection in detections])
+        sure, places = _split(tools, image, others)
+        sure = [known, *sure]
+    else:
+        sure, places = _split(tools, image, detections)
+    return Picture(Canvas(image), [Face(detection) for detection in sure], places)
+
+
+def _split(
+    tools: Tools, image: UInt8[np.ndarray, "h w 3"], found: Sequence[Detection]
+) -> tuple[list[Detection], list[Detection]]:
+    """The faces that are surely ones, largest first, and the places that may show one.
+
+    A small or turned face scores low where it stands, and high once it is upright and
+    large; hair and buttons do not.
+    """
+    sure, doubted = finding.split(found, tools.settings.det_threshold)
+    places = []
+    for place in doubted:
+        points = place.landmarks
+        again = []
+        if verify.is_face_shaped(points):
+            again = verify.seen_again(tools.detector, image, points, _CONFIRMED)
+        is_face = any(face.score >= _CONFIRMED for face in again)
+        (sure if is_face else places).append(place)
+    return sorted(sure, key=lambda face: -face.area), places
 
 
 def _template_face(image: UInt8[np.ndarray, "h w 3"]) -> Detection:
@@ -259,15 +284,18 @@ def hide_rest(tools: Tools, picture: Picture) -> None:
 def add_missed(tools: Tools, pictures: Sequence[Picture]) -> bool:
     """Adds the faces of the changed pictures that nobody has changed; returns whether.
 
-    They are described from the original picture, like all others.
+    And the places that may show one, which are covered in the end. Faces are described
+    from the original picture, like all others.
     """
     changed = [p for p in pictures if p.state in ("anonymized", "fallback")]
     with stages.stage("verify"):
         found = over_cores(lambda picture: _missed(tools, picture), changed)
     work = []
     for picture, detections in zip(changed, found, strict=True):
-        missed = [Face(detection) for detection in detections]
+        sure, places = _split(tools, picture.canvas.original, detections)
+        missed = [Face(detection) for detection in sure]
         picture.faces += missed
+        picture.places += places
         work.append((picture, missed))
     prepare(tools, work)
     return any(missed for _, missed in work)
@@ -275,11 +303,12 @@ def add_missed(tools: Tools, pictures: Sequence[Picture]) -> bool:
 
 def _missed(tools: Tools, picture: Picture) -> list[Detection]:
     threshold = tools.settings.det_threshold
+    known = [*(face.detection for face in picture.faces), *picture.places]
     unknown = [
         detection
         for detection in finding.look(tools.detector, picture.canvas.current, threshold)
         if not picture.canvas.is_painted((detection.box[:2] + detection.box[2:]) / 2)
-        and not _is_among(detection, [face.detection for face in picture.faces])
+        and not _is_among(detection, known)
     ]
     if not unknown:
         return []
@@ -310,6 +339,7 @@ def cover_doubtful(tools: Tools, pictures: Sequence[Picture]) -> None:
             settings.det_threshold,
             known,
             tools.second,
+            picture.places,
         )
         for detection in picture.covered:
             canvas.cover(detection.box, settings.mask_scale)

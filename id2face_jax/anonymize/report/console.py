@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from id2face_jax.anonymize.report import schema
 from id2face_jax.anonymize.report.record import FileRecord
 
+REFUSED = 3  # the exit code
+
 
 def print_summary(
     records: Sequence[FileRecord],
@@ -21,7 +23,7 @@ def print_summary(
     notes: Sequence[str] = (),
     quiet: bool,
 ) -> int:
-    """Says what became of the files; returns 3 if one was refused, else 0.
+    """Says what became of the files; returns REFUSED if one was, else 0.
 
     Args:
       records: of all files of the run, also those done before.
@@ -41,7 +43,7 @@ def print_summary(
     if num := sum(record.run != run for record in done) if run else 0:
         print(
             f"{num} files were done before with other settings or weights and stay as "
-            "they are; --overwrite does them again",
+            "they are (--skip-existing): what these settings hide may be seen there",
             file=sys.stderr,
         )
     if not quiet:
@@ -51,7 +53,7 @@ def print_summary(
         print(_printable(f"{_summary(records)} in {seconds:.1f} s; see {report}"))
         for note in notes:
             print(_printable(note))
-    return 3 if refused else 0
+    return REFUSED if refused else 0
 
 
 def _summary(records: Sequence[FileRecord]) -> str:

@@ -10,13 +10,18 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 import id2face_jax
 from id2face_jax.anonymize.pipeline.face import FACE_STATES, STATES, Face
 from id2face_jax.anonymize.pipeline.pipeline import Tools
 from id2face_jax.anonymize.report.record import FileRecord
+from id2face_jax.faces import finding
 from id2face_jax.faces.detect import Detection
 
-SCHEMA = "id2face-report-1"
+SCHEMA = "id2face-report-2"
+# Reports of these versions are read, too: their records are the same.
+READ = ("id2face-report-1", SCHEMA)
 _PACKAGES = ("jax", "flax", "numpy", "onnxruntime", "opencv-python", "pillow")
 
 
@@ -53,6 +58,29 @@ def _place(detection: Detection) -> dict:
         "box": [round(float(value), 1) for value in detection.box],
         "score": round(detection.score, 4),
     }
+
+
+def describe_place(detection: Detection) -> str:
+    """Which place may show a face, and why it is in doubt; for people."""
+    left, top, right, bottom = (round(float(value)) for value in detection.box)
+    where = f"{right - left} x {bottom - top} pixels at ({left}, {top})"
+    if np.ptp(detection.landmarks, axis=0).max() == 0:  # see `faces.truncated`
+        return f"{where}, perhaps a face cut by the border"
+    return f"{where}, score {detection.score:.2f} of {finding.SURE:g}"
+
+
+def describe_failure(face: Face) -> str:
+    """Which face could not be hidden, and why; for people."""
+    left, top, right, bottom = (round(float(value)) for value in face.detection.box)
+    where = f"{right - left} x {bottom - top} pixels at ({left}, {top})"
+    failed = [check for check in face.checks if not check.passed]
+    if not failed:
+        return where
+    check = failed[0]
+    return (
+        f"{where}, which {check.recognizer} still knows "
+        f"({check.cosine:.2f}, allowed below {check.threshold:.2f})"
+    )
 
 
 def picture_record(
@@ -102,11 +130,11 @@ def run_record(tools: Tools, **options) -> dict:
 
 
 def totals(files: Sequence[FileRecord]) -> dict:
-    """Counts by state, and how sure one can be that faces are hidden.
+    """Counts by state, and how far faces are from being recognized.
 
-    `recognized` counts faces in written pictures that a recognizer still matched to a
-    source face; by construction it is 0, and its interval says what 0 of so many faces
-    means.
+    `recognized` counts faces in written pictures that a recognizer which was asked
+    still matched to a source face. It is 0, since others are not written, and says
+    nothing of other recognizers. `margins` says how much was left to the threshold.
     """
     faces = [face for file in files for face in file.faces]
     written = [f for file in files if file.state != "refused" for f in file.faces]
@@ -118,8 +146,19 @@ def totals(files: Sequence[FileRecord]) -> dict:
         "files": _counts(STATES, [file.state for file in files]),
         "faces": _counts(FACE_STATES, [face["state"] for face in faces]),
         "new_face": _share(new, len(changed)),
-        "recognized": _share(matched, len(checked)),
+        "recognized": {"count": matched, "num": len(checked)},
+        "margins": _quantiles(
+            [f["margin"] for f in checked if f["margin"] is not None]
+        ),
     }
+
+
+def _quantiles(values: Sequence[float]) -> dict:
+    if not values:
+        return {"least": None, "twentieth": None, "median": None}
+    found = np.quantile(values, (0.0, 0.05, 0.5))
+    names = ("least", "twentieth", "median")
+    return {n: round(float(v), 4) for n, v in zip(names, found, strict=True)}
 
 
 def _counts(states: Sequence[str], found: Sequence[str]) -> dict:

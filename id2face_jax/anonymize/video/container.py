@@ -1,9 +1,10 @@
 """Video files to upright RGB frames with their times, and back.
 
-Owns the containers (PyAV): rotation is applied to the pixels, times of frames are kept,
-also where they are uneven, colors mean what they meant, and sound is copied, not coded
-again. Nothing else is: titles, places and data tracks stay behind. Leaves faces to
-`pipeline`.
+Owns the containers (PyAV): rotation is applied to the pixels, fields are made frames,
+what is transparent is black; times of frames are kept, also where they are uneven, and
+the aspect of pixels; colors mean what they meant, and sound is copied as far as it
+plays, not coded again. Nothing else is: titles, places and data tracks stay behind.
+Leaves faces to `pipeline`.
 """
 
 import contextlib
@@ -17,6 +18,8 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from id2face_jax.anonymize.video import upright
+
 # Suffix -> the codec of pictures that its container takes.
 CODECS = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv", ".avi"), "libx264"),
@@ -26,6 +29,12 @@ SUFFIXES = tuple(CODECS)
 _OPTIONS = {
     "libx264": {"crf": "18", "preset": "medium"},
     "libvpx-vp9": {"crf": "24", "b": "0", "cpu-used": "4"},
+}
+# What is opened, whatever a file's name says: other formats, such as ffconcat, name
+# further files to read.
+_OPENED = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
+    "protocol_whitelist": "file",
 }
 # ITU-T H.273: no word of a color's meaning; matrix BT.709; range 16 to 235.
 _UNSPECIFIED, _BT709, _LIMITED = 2, 1, 1
@@ -54,12 +63,20 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Upright pixels, and the time: seconds from the start, and the container's."""
+    """Upright pixels, and their time.
+
+    Attributes:
+      seconds: from the start.
+      pts, duration: of the container, in units of `time_base`; a duration of 0 is none.
+      aspect: a pixel's width over its height.
+    """
 
     pixels: UInt8[np.ndarray, "h w 3"]
     seconds: float
     pts: int
     time_base: fractions.Fraction
+    duration: int = 0
+    aspect: fractions.Fraction = fractions.Fraction(1)
 
 
 def frames(path: str | os.PathLike, span: Span) -> Iterator[Frame]:
@@ -69,14 +86,21 @@ def frames(path: str | os.PathLike, span: Span) -> Iterator[Frame]:
     """
     name = pathlib.Path(path).name
     with _opened(path) as container:
-        origin = _origin(container)
+        origin, aspect = _origin(container), _pictures(container).sample_aspect_ratio
         try:
             for pts, frame in _in_time(container):
                 seconds = float(pts * frame.time_base - origin)
                 if span.end is not None and seconds >= span.end:
                     break
                 if span.holds(seconds):
-                    yield Frame(_upright(frame), seconds, pts, frame.time_base)
+                    yield Frame(
+                        upright.pixels_of(frame),
+                        seconds,
+                        pts,
+                        frame.time_base,
+                        frame.duration or 0,
+                        upright.aspect_of(aspect, frame),
+                    )
         except av.error.FFmpegError as error:
             raise ValueError(f"{name} breaks off: {error.strerror}") from error
         except _TimeError as error:
@@ -98,7 +122,7 @@ def _in_time(
     stream.thread_type = "AUTO"
     counts = container.format.name == "avi"
     first, last = None, None
-    for frame in container.decode(stream):
+    for frame in upright.deinterlaced(container.decode(stream), stream):
         pts = frame.pts
         if counts:
             # AVI has times of decoding alone, which frames out of order take along;
@@ -116,11 +140,6 @@ def _in_time(
             yield pts, frame
 
 
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
-
-
 def _pictures(container: av.container.InputContainer) -> av.VideoStream:
     # Not the first: that may be a cover.
     return container.streams.best("video")
@@ -135,13 +154,35 @@ def _origin(container: av.container.InputContainer) -> fractions.Fraction:
 def _opened(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
     name = pathlib.Path(path).name
     try:
-        container = av.open(os.fspath(path))
+        container = av.open(os.fspath(path), options=dict(_OPENED))
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{name} is no video that can be read: {error}") from error
     with container:
         if not container.streams.video:
             raise ValueError(f"{name} has no pictures, only sound")
+        said = _pictures(container).metadata
+        if "1" in (said.get("alpha_mode"), said.get("ALPHA_MODE")):
+            # WebM's transparency, which the decoder leaves out, may hide a face.
+            raise ValueError(f"{name} is transparent; flatten the video first")
         yield container
+
+
+def _played(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """The packets that play, and the one before them, which a decoder begins with.
+
+    What lies before an edit list's start, or after its end, is never heard.
+    """
+    before, has_begun = None, False
+    for packet in packets:
+        if packet.pts is None:
+            continue
+        if packet.is_discard:
+            before = packet
+            continue
+        if before is not None and not has_begun:
+            yield before
+        has_begun = True
+        yield packet
 
 
 def rate(path: str | os.PathLike) -> fractions.Fraction:
@@ -193,7 +234,9 @@ class Writer:
             # Pictures and sound move by the same time, so they stay together.
             self._begin = _origin(container) + fractions.Fraction(span.start or 0)
             self._origin = _origin(container)
-            coded = _pictures(container).codec_context
+            pictures = _pictures(container)
+            coded = pictures.codec_context
+            self._is_uneven = pictures.base_rate != pictures.average_rate
             self._colors = (coded.colorspace, coded.color_primaries, coded.color_trc)
         self._rate = rate(source)
         self._container = av.open(os.fspath(path), "w", format=kind)
@@ -201,6 +244,7 @@ class Writer:
         self._sound: Iterator[tuple[float, av.Packet]] = iter(())
         self._next: tuple[float, av.Packet] | None = None
         self._stack = contextlib.ExitStack()
+        self._durations: dict[int, int] = {}
 
     def __enter__(self) -> "Writer":
         return self
@@ -228,7 +272,16 @@ class Writer:
             )
         picture.pts = frame.pts - round(self._begin / frame.time_base)
         picture.time_base = frame.time_base
-        self._container.mux(self._stream.encode(picture))
+        self._durations[picture.pts] = frame.duration
+        self._mux(self._stream.encode(picture))
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        """Packets with the durations of their frames, which encoders do not keep."""
+        for packet in packets:
+            duration = self._durations.pop(packet.pts, 0)
+            if duration and not self._is_avi:  # one slot a frame
+                packet.duration = duration
+            self._container.mux(packet)
 
     @property
     def _is_tagged(self) -> bool:
@@ -246,6 +299,10 @@ class Writer:
         stream.options = dict(_OPTIONS[self._codec])
         context = stream.codec_context
         context.time_base = frame.time_base
+        context.sample_aspect_ratio = frame.aspect
+        if self._is_uneven and self._codec == "libx264":
+            # MP4 ends with the frame that is coded last: that must be the last shown.
+            stream.options |= {"bf": "0"}
         if self._is_avi:
             # It has no times for frames out of order, and one slot a frame.
             stream.options |= {"bf": "0"}
@@ -272,9 +329,7 @@ class Writer:
 
     def _packets(self, container, stream, target) -> Iterator[tuple[float, av.Packet]]:
         """Packets of sound for the new file, and their seconds in the source."""
-        for packet in container.demux(stream):
-            if packet.pts is None:
-                continue
+        for packet in _played(container.demux(stream)):
             seconds = float(packet.pts * packet.time_base - self._origin)
             if self._span.holds(seconds):
                 shift = round(self._begin / packet.time_base)
@@ -293,4 +348,4 @@ class Writer:
         with self._stack, self._container:
             if kind is None and self._stream is not None:
                 self._mux_sound(float("inf"))
-                self._container.mux(self._stream.encode())
+                self._mux(self._stream.encode())

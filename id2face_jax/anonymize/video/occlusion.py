@@ -3,8 +3,9 @@
 The detector loses a face that turns to profile, or into the dark, long before nobody
 could know it. So its place is blurred for a second before it is first seen and after it
 was last seen; and if it surely was a face and did not leave the picture, until it is
-found again, another face is found there, or the scene ends. Owns those rules, and where
-scenes end. Leaves pixels to `canvas`, tracks to `tracks`.
+found again, another face is found there, or the scene ends. What only may be a face is
+covered while it is seen. Owns those rules, and where scenes end. Leaves pixels to
+`canvas`, tracks to `tracks`.
 """
 
 import bisect
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from id2face_jax.anonymize.video import tracks
 from id2face_jax.anonymize.video.tracks import Track
 from id2face_jax.faces.detect import Detection
 
@@ -176,3 +178,41 @@ def _is_at(box: np.ndarray, cover: Cover, index: int, rate: float) -> bool:
     middle = (cover.box[:2] + cover.box[2:]) / 2
     half = (cover.box[2:] - cover.box[:2]) / 2 * cover.scale(index, rate)
     return bool(np.all(np.abs((box[:2] + box[2:]) / 2 - middle) <= half))
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubt:
+    """What may be a face, over frames: covered from `start` to before `stop`.
+
+    Attributes:
+      first: the frame of its first place.
+      places: one a frame from there on.
+    """
+
+    start: int
+    stop: int
+    first: int
+    places: list[Detection]
+
+    def covers(self, index: int) -> bool:
+        """Whether its place is covered in a frame."""
+        return self.start <= index < self.stop
+
+    def at(self, index: int) -> Detection:
+        """Its place in a frame; before and after it was seen, the nearest."""
+        return self.places[int(np.clip(index - self.first, 0, len(self.places) - 1))]
+
+
+def doubts(weak: Sequence[Track], step: int, line: Timeline) -> list[Doubt]:
+    """What is to be covered of tracks that have no sure face.
+
+    step: places are looked for every so many frames, so each is covered for as long
+      before and after.
+    """
+    found = []
+    for track in weak:
+        begin, _ = line.scene(track.start)
+        _, end = line.scene(track.end - 1)
+        start, stop = max(begin, track.start - step), min(end, track.end + step)
+        found.append(Doubt(start, stop, track.start, tracks.filled(track)))
+    return found

@@ -29,7 +29,7 @@ from id2face_jax.anonymize.video.options import VideoOptions
 from id2face_jax.anonymize.video.report import Flicker, Tally
 from id2face_jax.anonymize.video.scan import Scan
 from id2face_jax.anonymize.video.tracks import Track
-from id2face_jax.faces import align
+from id2face_jax.faces import align, finding
 from id2face_jax.faces.detect import Detection
 
 _MAX_GAP_SECONDS = 1.0  # a face may be lost for so long and still be filled in
@@ -55,13 +55,14 @@ class Person:
 class VideoIdentities:
     """Whose faces a video shows: tracks, their smooth detections, and their people.
 
-    And where they may be, though nobody saw them.
+    And where they may be, though nobody saw them, or nobody is sure.
     """
 
     tracks: list[Track]
     detections: list[list[Detection]]
     people: list[Person]  # one a track; tracks of one person share it
     covers: list[occlusion.Cover]
+    doubts: list[occlusion.Doubt]
     rate: float  # frames a second
 
     def at(self, index: int) -> list[int]:
@@ -72,6 +73,14 @@ class VideoIdentities:
         """The places to cover in a frame."""
         return [cover for cover in self.covers if cover.start <= index < cover.stop]
 
+    def places_at(self, index: int) -> list[Detection]:
+        """The places of a frame that may show a face and are part of no known one."""
+        known = [
+            self.detections[i][index - self.tracks[i].start] for i in self.at(index)
+        ]
+        found = [doubt.at(index) for doubt in self.doubts if doubt.covers(index)]
+        return [place for place in found if not finding.is_part(place, known)]
+
 
 def identify(
     tools: Tools, path: pathlib.Path, options: VideoOptions, seen: Scan
@@ -80,12 +89,11 @@ def identify(
     threshold, span = tools.recognizers[0].threshold, options.span
     rate = float(container.rate(path))
     max_gap = round(_MAX_GAP_SECONDS * rate)
-    linked = tracks.link(
-        seen.sightings,
-        tools.settings.det_threshold,
-        max_gap,
-        least_cosine=threshold / 2,
-    )
+    found = tracks.link(seen.sightings, max_gap, least_cosine=threshold / 2)
+    least = max(finding.SURE, tools.settings.det_threshold)
+    linked = [track for track in found if track.score >= least]
+    weak = [track for track in found if track.score < least]
+    weak += tracks.link(seen.places, 2 * seen.step, least_cosine=0.0)
     digests = _digests(tools, scan.again(path, span, seen.times), linked)
     people: list[Person | None] = [None] * len(linked)
     means = [track.embedding for track in linked]
@@ -105,7 +113,8 @@ def identify(
     starts = occlusion.scenes(seen.thumbnails)
     line = occlusion.Timeline(len(seen.times), rate, seen.size, starts, options.hold)
     covers = occlusion.covers(linked, smooth, everyone, line)
-    return VideoIdentities(linked, smooth, everyone, covers, rate)
+    doubts = occlusion.doubts(weak, seen.step, line)
+    return VideoIdentities(linked, smooth, everyone, covers, doubts, rate)
 
 
 def _digests(
@@ -167,7 +176,7 @@ def changed_frames(
     for index, frame in enumerate(frames):
         rows = known.at(index)
         faces = [Face(known.detections[i][index - known.tracks[i].start]) for i in rows]
-        picture = Picture(Canvas(frame.pixels), faces)
+        picture = Picture(Canvas(frame.pixels), faces, known.places_at(index))
         covers = [cover for cover in known.covers_at(index) if cover.row not in kept]
         batch.append(Changed(index, frame, picture, rows, covers))
         if len(batch) == _BATCH:
@@ -198,6 +207,9 @@ def _changed(
         for cover in item.covers:
             scale = cover.scale(item.index, known.rate) * tools.settings.mask_scale
             item.picture.canvas.cover(cover.box, scale)
+        item.picture.covered = item.picture.places
+        for place in item.picture.covered:
+            item.picture.canvas.cover(place.box, tools.settings.mask_scale)
         yield item
 
 
@@ -297,22 +309,29 @@ def anonymize(
         unit="frame",
         disable=quiet,
     )
-    tally, flicker, seconds = Tally(), Flicker(tools), 0.0
+    tally, flicker, seconds, last = Tally(), Flicker(tools), 0.0, 0.0
     with container.Writer(
         part, source, options.span, suffix=suffix, audio=options.audio
     ) as writer:
         for item in changed_frames(tools, iter(frames), known, kept):
             seconds = item.frame.seconds
+            last = float(item.frame.duration * item.frame.time_base)
             if item.picture.state == "refused":
                 raise ValueError(f"a face at {seconds:.2f} s could not be hidden")
             tally.add(item.picture, item.rows, {cover.row for cover in item.covers})
+            tally.doubt(item.picture, seconds, tools.settings.det_threshold)
             flicker.add(item.picture, item.rows)
             writer.write(item.new_frame)
     if tally.num_frames != len(seen.times):
         raise RuntimeError(f"{source.name}: frames were searched and not written")
     end, remarks = container.end_of(source), []
-    if options.span.end is None and seconds + _MAX_GAP_SECONDS < end:
+    if options.span.end is None and seconds + last + _MAX_GAP_SECONDS < end:
         remarks.append(f"the video breaks off at {seconds:.1f} of {end:.1f} s")
     if tally.num_covered:
         remarks.append(f"{tally.num_covered} frames cover places of lost faces")
+    if tally.num_doubtful:
+        remarks.append(
+            f"{tally.num_doubtful} frames have places blurred that may be faces, "
+            f"first at {tally.first_doubt}"
+        )
     return tally, flicker.record(), "; ".join(remarks)

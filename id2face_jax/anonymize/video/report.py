@@ -25,6 +25,9 @@ class Tally:
       blurred: how many of them are blurred.
       covered: in how many others its place is, since it was lost.
       num_frames, num_covered: of the video, and those in which a place is covered.
+      num_doubtful: frames in which what may be a face is covered.
+      first_doubt: when and where that is first.
+      is_doubted: whether the detector took one of those for a face.
     """
 
     faces: dict[int, Face] = dataclasses.field(default_factory=dict)
@@ -33,6 +36,9 @@ class Tally:
     covered: Counter = dataclasses.field(default_factory=Counter)
     num_frames: int = 0
     num_covered: int = 0
+    num_doubtful: int = 0
+    first_doubt: str = ""
+    is_doubted: bool = False
 
     def add(
         self, picture: Picture, rows: Sequence[int], covered: Collection[int]
@@ -53,11 +59,24 @@ class Tally:
             self.blurred[row] = self.blurred.get(row, 0) + is_blurred
         self.num_frames += 1
 
+    def doubt(self, picture: Picture, seconds: float, threshold: float) -> None:
+        """Counts the places of one frame that may be faces, and are covered."""
+        if not picture.covered:
+            return
+        if not self.num_doubtful:
+            place = schema.describe_place(picture.covered[0])
+            self.first_doubt = f"{seconds:.2f} s: {place}"
+        self.num_doubtful += 1
+        self.is_doubted |= any(place.score > threshold for place in picture.covered)
+
     @property
     def state(self) -> str:
-        """Of the video: the worst of its frames'; a cover is a blur, too."""
+        """Of the video: the worst of its frames'; a cover is a blur, too.
+
+        What may be a face counts as in a photo, where it is all there is.
+        """
         states = {face.state for face in self.faces.values()}
-        if self.covered:
+        if self.covered or (self.is_doubted and not states - {"kept"}):
             states.add("fallback")
         worst = (s for s in ("refused", "fallback", "anonymized") if s in states)
         return next(worst, "no_face")

@@ -1,7 +1,9 @@
 """The first pass over a video: what each frame shows, and that it stays the same file.
 
-Keeps faces, times and a few colors of each frame, no pixels. Owns how closely a frame
-is searched. Leaves what follows from it to `pipeline`.
+Keeps faces, places that may show one, times and a few colors of each frame, no pixels.
+Owns how closely a frame is searched: every few frames as closely as a photo, which
+takes several times as long; tracks run through the frames between. Leaves what follows
+from it to `pipeline`.
 """
 
 import dataclasses
@@ -20,14 +22,22 @@ from id2face_jax.anonymize.video.tracks import Sighting
 from id2face_jax.faces import finding
 from id2face_jax.faces.detect import Detection
 
+# Seconds between two frames that are searched as closely as photos.
+_CLOSELY = 0.2
+
 
 @dataclasses.dataclass
 class Scan:
     """What the first pass saw: the faces of each frame, its time, and its colors.
 
-    size: width and height of the frames.
+    Attributes:
+      places: of each frame, where a face may be that is none of its sightings.
+      step: every so many frames were searched as closely as photos.
+      size: width and height of the frames.
     """
 
+    step: int
+    places: list[list[Sighting]] = dataclasses.field(default_factory=list)
     sightings: list[list[Sighting]] = dataclasses.field(default_factory=list)
     times: list[int] = dataclasses.field(default_factory=list)
     thumbnails: list[np.ndarray] = dataclasses.field(default_factory=list)
@@ -36,11 +46,15 @@ class Scan:
 
 def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> Scan:
     """The first pass: what is seen in each frame, doubtful faces too."""
-    seen = Scan()
-    for frame in tqdm.tqdm(
-        container.frames(path, span), "faces", unit="frame", disable=quiet
+    seen = Scan(max(1, round(_CLOSELY * float(container.rate(path)))))
+    for index, frame in enumerate(
+        tqdm.tqdm(container.frames(path, span), "faces", unit="frame", disable=quiet)
     ):
-        seen.sightings.append(_sightings(tools, frame))
+        is_close = index % seen.step == 0
+        sightings = _sightings(tools, frame, is_close)
+        seen.sightings.append(sightings)
+        known = [sighting.detection for sighting in sightings]
+        seen.places.append(_places(tools, frame, known) if is_close else [])
         seen.times.append(frame.pts)
         seen.thumbnails.append(occlusion.thumbnail(frame.pixels))
         seen.size = (frame.pixels.shape[1], frame.pixels.shape[0])
@@ -61,8 +75,20 @@ def again(path: pathlib.Path, span: Span, times: Sequence[int]) -> Iterator[Fram
         yield frame
 
 
-def _sightings(tools: Tools, frame: Frame) -> list[Sighting]:
-    detections = _detections(tools, frame)
+def _places(tools: Tools, frame: Frame, known: list[Detection]) -> list[Sighting]:
+    """Where a photo would be covered, too; none of them is ever sure to be a face."""
+    threshold = tools.settings.det_threshold
+    found = finding.doubtful(
+        tools.detector, frame.pixels, threshold, known, tools.second
+    )
+    return [
+        Sighting(dataclasses.replace(place, score=min(place.score, threshold)), None)
+        for place in found
+    ]
+
+
+def _sightings(tools: Tools, frame: Frame, is_close: bool) -> list[Sighting]:
+    detections = _detections(tools, frame, is_close)
     shaped = [d for d in detections if verify.is_face_shaped(d.landmarks)]
     vectors = {}
     if shaped:
@@ -72,15 +98,18 @@ def _sightings(tools: Tools, frame: Frame) -> list[Sighting]:
     return [Sighting(d, vectors.get(id(d))) for d in detections]
 
 
-def _detections(tools: Tools, frame: Frame) -> list[Detection]:
+def _detections(tools: Tools, frame: Frame, is_close: bool) -> list[Detection]:
     """Faces of a frame, with a score above half the threshold.
 
     One without a sure face gets the closer look that photos get, since it may be
     written unchanged.
     """
     threshold = tools.settings.det_threshold
-    found = finding.look(tools.detector, frame.pixels, threshold / 2)
+    look = finding.look if is_close else _glance
+    found = look(tools.detector, frame.pixels, threshold / 2)
     if any(face.score > threshold for face in found):
+        return found
+    if not is_close and finding.is_tiled(frame.pixels):
         return found
     closer = finding.find_faces(tools.detector, frame.pixels, threshold)
     return closer + [
@@ -88,3 +117,8 @@ def _detections(tools: Tools, frame: Frame) -> list[Detection]:
         for face in found
         if not any(finding.is_same_face(face.box, other.box) for other in closer)
     ]
+
+
+def _glance(detector: finding.Detector, image, threshold: float) -> list[Detection]:
+    """A look without tiles."""
+    return detector(image, threshold)

@@ -1,9 +1,9 @@
 """Faces over time: detections of single frames to tracks without holes.
 
-Owns what makes a video fail closed. A track begins and ends with doubtful detections if
-somewhere in it there is a sure one, so a face is covered before the detector is sure of
-it; and between two detections it is filled in. Points are smoothed over time, since a
-crop that trembles makes a face that flickers. Leaves frames to `pipeline`.
+Owns what makes a video fail closed. A track begins and ends with doubtful detections,
+so a face with a sure one somewhere is hidden before the detector is sure of it; and
+between two detections it is filled in. Points are smoothed over time, since a crop that
+trembles makes a face that flickers. Leaves frames to `pipeline`.
 """
 
 import dataclasses
@@ -73,7 +73,6 @@ class Track:
 
 def link(
     frames: Sequence[Sequence[Sighting]],
-    threshold: float,
     max_gap: int,
     least_cosine: float,
 ) -> list[Track]:
@@ -81,7 +80,6 @@ def link(
 
     Args:
       frames: for each frame its sightings, doubtful ones too.
-      threshold: a track without a score above it is dropped.
       max_gap: frames over which a face may be lost and found again.
       least_cosine: below it, what is at the same place is another person: a cut.
     """
@@ -107,7 +105,7 @@ def link(
             if j not in used_sightings
         ]
         open_tracks, tracks = open_tracks + new, tracks + new
-    return [track for track in tracks if track.score > threshold]
+    return tracks
 
 
 def _similarity(

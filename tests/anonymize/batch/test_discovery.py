@@ -171,16 +171,18 @@ def test_dry_run_has_names_of_its_own(tree):
 def test_result_is_done_only_byte_for_byte_and_newer(tree):
     source, output = tree / "photos" / "a.jpg", tree / "out" / "a.jpg"
     ledger = state.Ledger(tree / "out" / "report.json")
-    assert not ledger.is_done(source, output)
+    assert not ledger.is_done(source, output, None)
     ledger.add([record("a", "a.jpg", sha256=atomic.hash_of(b"result"))])
-    assert not ledger.is_done(source, output)  # recorded, then killed before the move
+    assert not ledger.is_done(source, output, None)  # killed before the move
     atomic.write_atomically(output, b"result")
-    assert ledger.is_done(source, output)
+    assert ledger.is_done(source, output, None)
+    assert ledger.is_done(source, output, "r")
+    assert not ledger.is_done(source, output, "stricter")
     os.utime(source, ns=(2**62, 2**62))
-    assert not ledger.is_done(source, output)
+    assert not ledger.is_done(source, output, None)
     os.utime(source, ns=(0, 0))
     output.write_bytes(b"changed")
-    assert not ledger.is_done(source, output) and not ledger.owns(output)
+    assert not ledger.is_done(source, output, None) and not ledger.owns(output)
 
 
 def test_journal_survives_a_kill_in_the_middle_of_a_line(tree):

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import subprocess
 import zlib
 
 import cv2
@@ -155,14 +156,40 @@ def test_transparent_color_of_a_palette(tmp_path, scene):
     assert photo.alpha[5, 5] == 0 and photo.alpha[35, 55] == 255
 
 
-def test_color_profile_stays_except_that_of_inks(tmp_path, scene):
+def test_colors_become_srgb_and_no_profile_stays(tmp_path, scene):
     image = PIL.Image.fromarray(scene)
-    photo = images.read(save(tmp_path / "a.png", image, icc_profile=SRGB))
-    written = PIL.Image.open(io.BytesIO(images.encode(photo, photo.pixels, ".jpg")))
-    assert written.info["icc_profile"] == SRGB
+    # A profile whose red is green and whose green is red.
+    turned = SRGB.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ")
+    turned = turned.replace(b"????", b"gXYZ").replace(b"\0s\0R\0G\0B", b"\0t\0R\0G\0B")
+    for name, profile in (("same", SRGB), ("bad", b"damaged"), ("turned", turned)):
+        for kind in ("RGB", "RGBA"):
+            saved = image.convert(kind)
+            photo = images.read(
+                save(tmp_path / f"{name}.png", saved, icc_profile=profile)
+            )
+            content = images.encode(photo, photo.pixels, ".png")
+            assert "icc_profile" not in PIL.Image.open(io.BytesIO(content)).info
+            shown = scene[..., [1, 0, 2]] if name == "turned" else scene
+            near(photo.pixels, shown, tolerance=12 if name == "turned" else 0)
     path = save(tmp_path / "c.jpg", image.convert("CMYK"), icc_profile=b"damaged")
     with pytest.raises(ValueError, match="profile is damaged"):
         images.read(path)
+
+
+def test_only_documented_formats_are_opened(tmp_path, scene, monkeypatch):
+    """EPS starts Ghostscript, and others read what they name."""
+    image = PIL.Image.fromarray(scene)
+    for kind in ("EPS", "PCX", "PPM", "TGA", "ICO"):
+        image.save(tmp_path / "a.jpg", kind)
+        with pytest.raises(ValueError, match="is not a picture that can be read"):
+            images.read(tmp_path / "a.jpg")
+
+    def fails(*args, **options):
+        raise subprocess.CalledProcessError(1, "gs")
+
+    monkeypatch.setattr(images, "decode", fails)
+    with pytest.raises(ValueError, match="cannot be read"):
+        images.read(save(tmp_path / "a.png", image))
 
 
 def test_heic(tmp_path, scene):
@@ -174,6 +201,19 @@ def test_heic(tmp_path, scene):
     photo = images.read(tmp_path / "b.jpg")
     near(photo.pixels, scene)
     assert images.encode(photo, photo.pixels, ".heic")[4:8] == b"ftyp"
+
+
+def test_further_views_of_a_photo_are_dropped_and_counted(tmp_path, scene):
+    heif = pytest.importorskip("pillow_heif")
+    file = heif.from_pillow(PIL.Image.fromarray(scene))
+    file.add_from_pillow(PIL.Image.fromarray(scene[::-1].copy()))
+    file.save(tmp_path / "a.heic", quality=95)
+    photo = images.read(tmp_path / "a.heic")
+    near(photo.pixels, scene)
+    assert photo.num_views == 1
+    content = images.encode(photo, photo.pixels, ".heic")
+    again = images.read_stream(io.BytesIO(content), "again")
+    assert again.num_views == 0
 
 
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):

@@ -57,10 +57,25 @@ def test_report_has_its_schema_and_no_secret(photos):
     assert key.hex() not in text and "Ann Person" not in text
     totals = content["totals"]
     assert totals["files"]["anonymized"] == totals["faces"]["anonymized"] == 3
-    assert totals["recognized"]["count"] == 0 and totals["recognized"]["high"] < 0.8
+    # An interval would promise something of recognizers that were not asked.
+    assert totals["recognized"] == {"count": 0, "num": 3}
+    margins = totals["margins"]
+    assert 0 < margins["least"] <= margins["twentieth"] <= margins["median"]
     assert totals["new_face"]["share"] == 1.0
+
+
+def test_report_of_the_last_version_is_read(photos):
+    run()
+    path = pathlib.Path("out/report.json")
+    path.write_text(path.read_text().replace(schema.SCHEMA, schema.READ[0]))
+    anonymizer = make()
+    assert len(run(anonymizer)) == 3 and not anonymizer.tools.generator.requests
+    assert schema.READ[0] != schema.SCHEMA == json.loads(path.read_text())["schema"]
 
 
 def test_totals_of_nothing():
     totals = schema.totals([])
-    assert totals["new_face"]["share"] is None and not sum(totals["files"].values())
+    assert totals["new_face"]["share"] is None
+    assert set(totals["margins"].values()) == {None} and not sum(
+        totals["files"].values()
+    )

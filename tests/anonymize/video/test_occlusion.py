@@ -97,3 +97,14 @@ def test_cover_leaves_what_was_painted_and_no_face_below():
     inside = np.s_[35:85, 62:88]
     assert work.current[inside].std() < 0.5 * image[inside].std()
     work.cover(np.float32([-90, -90, -50, -50]), 2.0)  # outside of the picture
+
+
+def test_cover_ends_without_an_edge_where_a_face_was_painted():
+    work = Canvas(np.full((400, 400, 3), 200, np.uint8))
+    work.hide(0, np.float32([100, 100, 200, 200]))
+    work.current[:] = 0  # as if a new face, black, filled the window
+    work.current[:, 234:] = 250  # the window ends there
+    work.cover(np.float32([200, 120, 280, 180]), 1.0)
+    margin = work.current[150, 228:234, 0].astype(int)
+    assert not work.current[150, :228].any() and margin[-1] > 30
+    assert np.all(np.diff(margin) >= 0) and np.diff(margin).max() < 0.6 * margin[-1]

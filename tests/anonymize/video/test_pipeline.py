@@ -286,7 +286,7 @@ def test_track_stays_only_if_it_is_kept_itself():
 
     person = pipeline.Person(b"digest", (ann + like_ann) / np.sqrt(2))
     identities = pipeline.VideoIdentities(
-        [track(0, ann), track(9, like_ann)], [[], []], [person] * 2, [], 10.0
+        [track(0, ann), track(9, like_ann)], [[], []], [person] * 2, [], [], 10.0
     )
     chooser = lambda faces: [f.embeddings[0][0] < 0.5 for f in faces]  # noqa: E731
     assert pipeline.assign(identities, None, chooser)[1] == {0}
