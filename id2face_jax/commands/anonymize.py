@@ -56,8 +56,8 @@ def _add_face_arguments(group) -> None:
         "--appearance",
         choices=("free", "keep"),
         default="free",
-        help="free: anybody (default); keep: of the source's apparent sex, age and skin "
-        "tone, so that the new face fits the body, at a price in privacy",
+        help="free: anybody (default); keep: of the source's apparent sex, age and "
+        "skin tone, so that the new face fits the body, at a price in privacy",
     )
     group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
     group.add_argument(

@@ -26,7 +26,7 @@ GENERATOR = {
     ),
     "keep": (
         "embedding",
-        "the same with the source's apparent sex, age and skin tone (--appearance keep)",
+        "the same with the source's apparent sex, age and skin tone: --appearance keep",
     ),
     "latent": ("latent", "ablation: held away in the identity latent instead"),
     "no-oim": ("none", "ablation: a random face, not held away from the source's"),

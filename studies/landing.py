@@ -1,0 +1,31 @@
+"""Lands the weights of a run for the next one to start from, without its paths.
+
+    python -m studies.landing RUN OUT
+
+RUN is a --workdir of configs/lfw128.py; OUT an export in bfloat16 whose config names
+no folder of this machine. The leak probe stays behind, to keep OUT small: an adversary
+that is missing starts afresh.
+"""
+
+import pathlib
+import sys
+
+from configs import lfw128
+from id2face_jax.generation import exports
+
+
+def main() -> None:
+    """Writes OUT and says which step it is of."""
+    run, out = map(pathlib.Path, sys.argv[1:3])
+    saved, weights, step = exports.load_run(run)
+    config = lfw128.get_config()
+    fields = exports.MODEL_FIELDS
+    exports.check_same_fields(saved, config, fields, str(run))
+    weights["model"].pop("leak_probe")
+    exports.save_export(out, config, weights, dtype="bfloat16")
+    size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
+    print(f"{out}: step {step}, {size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
