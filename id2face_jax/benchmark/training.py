@@ -6,6 +6,7 @@ config, with the loop's own iterator. An example is one photo recomposed; a pair
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -58,6 +59,8 @@ def make_config(
     config.data.batch_size = pairs
     config.train.init_from = ""
     config.mesh.data, config.mesh.fsdp = -1, 1
+    # Few pairs of a quick run must still divide into groups of each kind.
+    config.loss.deployed_every = math.gcd(pairs, config.loss.deployed_every)
     if not judge:
         config.loss.asked_identity = config.loss.source_identity = 0.0
     return ml_collections.FrozenConfigDict(config)

@@ -28,11 +28,6 @@ class Source(Protocol):
         """(n,) int64, the person of each record."""
         ...
 
-    @property
-    def people(self) -> tuple[str, ...]:
-        """The name of each record's person."""
-        ...
-
 
 @dataclasses.dataclass(frozen=True)
 class PairTable:
@@ -98,8 +93,8 @@ def make_pair_table(
     return PairTable(photos, start, count, slot_person, slot_rank, slots_of)
 
 
-def table_of(data, source: Source) -> PairTable:
-    """The table of faces with person_ids and people, by config.data.
+def table_of(data, source) -> PairTable:
+    """The table of faces, which have person_ids and people (names), by config.data.
 
     data.repeats says how often people whose names begin with something come in an
     epoch. Raises ValueError for a beginning that no name has.
