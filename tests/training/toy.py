@@ -76,11 +76,11 @@ def step(task, **changes):
     return jax.jit(steps.make_task(config(task, **changes)).train_step)
 
 
-def run(task, num, batch=None, **changes):
-    """(last state, metrics of each step) on one batch."""
+def run(task, num, rows=None, **changes):
+    """(last state, metrics of each step) on one batch; rows: None is `batch`."""
     state, seen = start(task), []
     for _ in range(num):
-        state, metrics = step(task, **changes)(state, batch or batch())
+        state, metrics = step(task, **changes)(state, rows or batch())
         seen.append(jax.device_get(metrics))
     return state, seen
 
