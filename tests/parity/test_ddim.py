@@ -67,7 +67,7 @@ def test_states_are_diffusers(torch, record, name, prediction):
         ours.append(np.asarray(xt))
         times.append(float(t[0]))
         out = jnp.asarray(_network(xt))
-        return process.to_x0(prediction, out, xt, *alpha_sigma(t))
+        return process.Prediction(prediction).to_x0(out, xt, *alpha_sigma(t))
 
     with jax.disable_jit():
         ours.append(
