@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SPACES = ("embedding", "latent", "none")
 _TINY = 1e-6
 
 

@@ -105,7 +105,8 @@ def table_of(data, source) -> PairTable:
         if not found.any():
             raise ValueError(
                 f"data.repeats names people that begin with {start!r}; "
-                f"{data.records} has none, the first is {source.people[0]!r}"
+                f"{data.records} has none, the first is {source.people[0]!r}; for "
+                'faces of your own use --config.data.repeats="()"'
             )
         repeats[found] = times
     return make_pair_table(source.person_ids, data.max_photos_per_person, repeats)

@@ -1,6 +1,7 @@
 """Laws of the pairs that one epoch trains on."""
 
 import collections
+import types
 
 import numpy as np
 import pytest
@@ -94,6 +95,23 @@ def test_no_records_are_refused():
 def test_a_negative_cap_is_refused():
     with pytest.raises(ValueError, match="max_photos_per_person is -1; use 0"):
         pairs.make_pair_table(PERSON_IDS, -1)
+
+
+def test_a_set_that_is_not_there_is_named_with_the_way_out():
+    class Faces:
+        person_ids, people = PERSON_IDS, tuple(f"ann {i}" for i in PERSON_IDS)
+
+        def __len__(self):
+            return len(PERSON_IDS)
+
+    data = types.SimpleNamespace(
+        repeats=(("bob ", 2),), records="runs/mine", max_photos_per_person=0
+    )
+    with pytest.raises(ValueError, match=r"'bob '.*'ann .*--config.data.repeats"):
+        pairs.table_of(data, Faces())
+    data.repeats = ()
+    slots = pairs.table_of(data, Faces()).slot_person
+    assert len(slots) == len(PERSON_IDS)
 
 
 def test_a_small_set_comes_more_often_when_its_slots_repeat():
