@@ -1,7 +1,7 @@
 """The noise schedule: how much signal and noise a time t holds.
 
-Owns alpha(t), sigma(t), logsnr(t) and its inverse. Leaves mixing and the
-conversions among predictions to `process`, and stepping to `ddim`.
+Owns alpha(t) and sigma(t). Leaves mixing and the conversions among predictions to
+`process`, and stepping to `ddim`.
 
 Variance preserving, cosine (Nichol & Dhariwal 2021, without their offset), with
 the log-SNR shift of simple diffusion (Hoogeboom et al. 2023, eq. 4). With
@@ -9,7 +9,7 @@ theta = pi t / 2 and shift s:
 
     (1)  angle(t)  = atan2(sin theta, s cos theta)
     (2)  alpha     = cos angle,  sigma = sin angle     so alpha^2 + sigma^2 = 1
-    (3)  logsnr(t) = -2 log tan theta + 2 log s
+    (3)  log(alpha^2 / sigma^2) = -2 log tan theta + 2 log s
 
 alpha(1) = 0 up to float rounding: the terminal SNR is zero, so sampling starts
 from pure noise, as training saw it (Lin et al. 2023).
@@ -29,14 +29,3 @@ def alpha_sigma(
     theta = 0.5 * jnp.pi * t
     angle = jnp.arctan2(jnp.sin(theta), shift * jnp.cos(theta))
     return jnp.cos(angle), jnp.sin(angle)
-
-
-def logsnr(t: Float[Array, "*b"], shift: float = 1.0) -> Float[Array, "*b"]:
-    """log(alpha^2 / sigma^2) at t in (0, 1) (eq. 3); infinite at the ends."""
-    theta = 0.5 * jnp.pi * t
-    return -2.0 * jnp.log(jnp.tan(theta)) + 2.0 * jnp.log(shift)
-
-
-def time_of_logsnr(value: Float[Array, "*b"], shift: float = 1.0) -> Float[Array, "*b"]:
-    """The t in (0, 1) whose log-SNR is `value`: the inverse of `logsnr`."""
-    return jnp.arctan(shift * jnp.exp(-0.5 * value)) * (2.0 / jnp.pi)
