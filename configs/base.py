@@ -54,15 +54,20 @@ def _autoencoder() -> ml_collections.ConfigDict:
     # Export of the trained autoencoder for the diffusion stage; "random": untrained.
     ae.weights = ""
     ae.factor = 10  # pixels of the image to a latent cell, on each axis: 8 or 10
-    ae.latent_channels = 32  # of the 300 numbers of a 10x10 cell
-    ae.dims = (64, 192)  # widths of the decoder on half cells and on cells
-    ae.depths = (2, 2)
-    ae.latent_noise = 0.05  # added in training: the decoder meets imperfect latents
-    ae.critic_dim = 64  # width of the critic of pixels; 0: none
+    # Of the 300 numbers of a 10x10 cell: brightness up to the third order, and the
+    # coarse colors. Finer ones the UNet did not predict at all (docs/second_design.md);
+    # they are the decoder's to draw.
+    ae.latent_channels = 14
+    ae.dims = (96, 192)  # widths of the decoder on half cells and on cells
+    ae.depths = (3, 3)
+    # White noise added in training, up to so much, another amount for each photo: the
+    # decoder also takes out what an imperfect sampler leaves.
+    ae.latent_noise = 0.4
+    ae.critic_dim = 96  # width of the critic of pixels; 0: none
     ae.critic = 1.0  # its own loss; nothing else feels it
-    ae.adversarial = 0.02  # against what it sees: detail in place of softness
-    ae.l1_weight = 1.0
-    ae.l2_weight = 5.0
+    ae.adversarial = 0.1  # against what it sees: detail in place of softness
+    ae.l1_weight = 2.0
+    ae.l2_weight = 0.0  # would make the mean of all fitting pictures, which is soft
     return ae
 
 

@@ -44,7 +44,7 @@ def make_autoencoder(
 
 def make_pixel_critic(config: ml_collections.ConfigDict) -> Critic:
     """What tells photos from decoded ones while the autoencoder trains."""
-    return Critic(config.autoencoder.critic_dim, depth=1)
+    return Critic(config.autoencoder.critic_dim, depth=2)
 
 
 def make_model(config: ml_collections.ConfigDict) -> ID2Face:

@@ -32,10 +32,11 @@ class AutoencoderObjective:
     config: ml_collections.ConfigDict
 
     def draw(self, key: jax.Array, batch: dict) -> dict:
-        """Latent noise (b, 2, h, h, c)."""
+        """Latent noise (b, 2, h, h, c), its amount for each photo already in it."""
         num, side = batch["image_a"].shape[0], _latent_side(self.config, batch)
         shape = (num, 2, side, side, self.config.autoencoder.latent_channels)
-        return {"noise": jax.random.normal(key, shape)}
+        amount = jax.random.uniform(jax.random.fold_in(key, 1), (num, 2, 1, 1, 1))
+        return {"noise": amount * jax.random.normal(key, shape)}
 
     def loss(self, params, frozen, batch, draws):
         """L1, L2 and the critic's terms, by the weights of config.autoencoder."""

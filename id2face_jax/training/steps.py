@@ -223,16 +223,23 @@ def _autoencoder_task(config) -> Task:
 
     def sample_grid(state, batch):
         images = batch["image_a"][:8]
-        x = generate.to_float(images)
-        rebuilt = autoencoder.apply({"params": state.ema}, x)
-        return jnp.stack([images, generate.to_uint8(rebuilt)], axis=1)
+        z = autoencoder.apply(
+            {"params": state.ema}, generate.to_float(images), method="encode"
+        )
+        noise = jax.random.normal(jax.random.key(config.seed), z.shape)
+        columns = [images]
+        for share in (0.0, 0.5, 1.0):
+            noisy = z + share * config.autoencoder.latent_noise * noise
+            rebuilt = autoencoder.apply({"params": state.ema}, noisy, method="decode")
+            columns.append(generate.to_uint8(rebuilt))
+        return jnp.stack(columns, axis=1)
 
     return Task(
         init,
         _make_train_step(config, objective),
         _make_eval_step(config, objective),
         sample_grid,
-        ("source", "autoencoder"),
+        ("source", "autoencoder", "half noise", "most noise"),
     )
 
 
