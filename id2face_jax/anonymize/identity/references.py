@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float
 
 from id2face_jax.anonymize.io import images
-from id2face_jax.anonymize.pipeline import verify
 from id2face_jax.anonymize.pipeline.anonymizer import Chooser, Namer
 from id2face_jax.anonymize.pipeline.face import Face
 from id2face_jax.anonymize.pipeline.pipeline import Tools
@@ -38,7 +37,7 @@ def reference(
     landmarks = []
     for path, pixels in zip(paths, pictures, strict=True):
         found = finding.find_faces(tools.detector, pixels, tools.settings.det_threshold)
-        faces = [face for face in found if verify.is_face_shaped(face.landmarks)]
+        faces = [face for face in found if finding.is_face_shaped(face.landmarks)]
         if len(faces) != 1:
             raise ValueError(
                 f"reference {path} shows {len(faces)} faces; crop it to one face"

@@ -72,8 +72,8 @@ def _split(
     for place in doubted:
         points = place.landmarks
         again = []
-        if verify.is_face_shaped(points):
-            again = verify.seen_again(tools.detector, image, points, _CONFIRMED)
+        if finding.is_face_shaped(points):
+            again = finding.seen_again(tools.detector, image, points, _CONFIRMED)
         is_face = any(face.score >= _CONFIRMED for face in again)
         (sure if is_face else places).append(place)
     return sorted(sure, key=lambda face: -face.area), places
@@ -100,7 +100,7 @@ def prepare(tools: Tools, work: Sequence[tuple[Picture, Sequence[Face]]]) -> Non
         (picture.canvas.original, face)
         for picture, faces in work
         for face in faces
-        if verify.is_face_shaped(face.detection.landmarks)
+        if finding.is_face_shaped(face.detection.landmarks)
     ]
     if not described:
         return
@@ -241,7 +241,7 @@ def _check(tools: Tools, picture: Picture, faces: Sequence[Face]) -> None:
     image, views = picture.canvas.current, []
     for face in faces:
         landmarks = face.detection.landmarks
-        again = verify.seen_again(
+        again = finding.seen_again(
             tools.detector, image, landmarks, tools.settings.det_threshold
         )
         # One that the detector sees far less of is a smudge, no face.

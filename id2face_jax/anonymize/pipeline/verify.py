@@ -2,8 +2,8 @@
 
 A face counts as hidden if every recognizer, at the points of the source face and at
 those of every face that is now detected there, sees a cosine below its threshold (a
-false accept rate of 0.1 %) to *each* source face of the picture. Owns that rule, and
-whether a face is still seen where one was. Leaves what follows from it to `anonymizer`.
+false accept rate of 0.1 %) to *each* source face of the picture. Owns that rule. Leaves
+what follows from it to `anonymizer`.
 """
 
 import dataclasses
@@ -13,16 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from id2face_jax.anonymize.pipeline.parallel import over_cores
-from id2face_jax.faces import align, finding
-from id2face_jax.faces.detect import Detection
 from id2face_jax.faces.embed import Recognizer
-from id2face_jax.faces.finding import Detector
-
-# The upright view in which a changed face is looked for again: its side in pixels, and
-# how many crops wide it is.
-_VIEW_SIZE, _VIEW_CROPS = 256, 2.0
-# Share of the source's score; what is there now may look less like a face.
-_SENSITIVE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,40 +46,6 @@ def embed(
 
     rows = over_cores(one, zip(images, landmarks, strict=True))
     return [np.concatenate(vectors) for vectors in zip(*rows, strict=True)]
-
-
-def seen_again(
-    detector: Detector,
-    image: UInt8[np.ndarray, "h w 3"],
-    landmarks: Float[np.ndarray, "5 2"],
-    threshold: float,
-) -> list[Detection]:
-    """The faces that are now where a face was, in picture pixels.
-
-    The detector sees the place upright and large, whatever the picture's size, and
-    with half the score; so it finds more than it did in the source.
-    """
-    matrix = align.crop_matrix(landmarks, _VIEW_SIZE) / _VIEW_CROPS
-    matrix[:, 2] += _VIEW_SIZE * (1 - 1 / _VIEW_CROPS) / 2
-    view = align.crop(image, matrix, _VIEW_SIZE)
-    back = align.invert(matrix)
-    # The crop's own square: beyond it there are other faces, with checks of their own.
-    low = _VIEW_SIZE * (1 - 1 / _VIEW_CROPS) / 2
-    found = []
-    for face in detector(view, threshold * _SENSITIVE):
-        center = face.landmarks.mean(axis=0)
-        if np.all((low < center) & (center < _VIEW_SIZE - low)):
-            found.append(finding.mapped(face, back))
-    return [face for face in found if is_face_shaped(face.landmarks)]
-
-
-def is_face_shaped(landmarks: Float[np.ndarray, "5 2"]) -> bool:
-    """Whether the points fix a crop at all."""
-    try:
-        align.crop_matrix(landmarks, _VIEW_SIZE)
-    except ValueError:
-        return False
-    return True
 
 
 def checks(

@@ -18,7 +18,7 @@ import tqdm
 from jaxtyping import Float
 
 from id2face_jax.anonymize.identity import gallery, keys
-from id2face_jax.anonymize.pipeline import pipeline, verify
+from id2face_jax.anonymize.pipeline import pipeline
 from id2face_jax.anonymize.pipeline.anonymizer import Chooser, Namer
 from id2face_jax.anonymize.pipeline.canvas import Canvas
 from id2face_jax.anonymize.pipeline.face import Face, Picture
@@ -130,7 +130,7 @@ def _digests(
             best = linked[row].sightings[index - linked[row].start]
             landmarks = best.detection.landmarks
             # A face whose points fix no crop is blurred and needs no identity.
-            if verify.is_face_shaped(landmarks):
+            if finding.is_face_shaped(landmarks):
                 size, geometry = tools.generator.size, tools.generator.geometry
                 matrix = align.crop_matrix(landmarks, size, geometry)
                 crop = align.crop(frame.pixels, matrix, size)

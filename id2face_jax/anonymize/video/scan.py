@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tqdm
 
-from id2face_jax.anonymize.pipeline import verify
 from id2face_jax.anonymize.pipeline.pipeline import Tools
 from id2face_jax.anonymize.video import container, occlusion
 from id2face_jax.anonymize.video.container import Frame, Span
@@ -89,7 +88,7 @@ def _places(tools: Tools, frame: Frame, known: list[Detection]) -> list[Sighting
 
 def _sightings(tools: Tools, frame: Frame, is_close: bool) -> list[Sighting]:
     detections = _detections(tools, frame, is_close)
-    shaped = [d for d in detections if verify.is_face_shaped(d.landmarks)]
+    shaped = [d for d in detections if finding.is_face_shaped(d.landmarks)]
     vectors = {}
     if shaped:
         landmarks = np.stack([d.landmarks for d in shaped])
