@@ -50,6 +50,7 @@ _OPENED = (*dict.fromkeys(FORMATS.values()), "MPO")
 _VIEWS = ("MPO", "HEIF")
 # 600 MB as RGB; a bomb has more. OpenCV cannot warp pictures with longer sides.
 MAX_PIXELS, MAX_SIDE = 200_000_000, 32_000
+_MAX_DENSITY = 65_535  # dots an inch, what JPEG can hold
 # What Pillow's readers raise on damaged files.
 _DAMAGES = (
     *(OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError),
@@ -67,6 +68,7 @@ class Photo:
       is_gray: the file had no color; pixels then have three equal channels.
       exif: as found.
       num_views: further views of the scene in the file, which are dropped.
+      density: dots an inch, across and down, at which it is to be printed.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -74,6 +76,7 @@ class Photo:
     is_gray: bool = False
     exif: PIL.Image.Exif = dataclasses.field(default_factory=PIL.Image.Exif)
     num_views: int = 0
+    density: tuple[float, float] | None = None
 
 
 def read(path: str | os.PathLike) -> Photo:
@@ -135,8 +138,10 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
             f"and {MAX_SIDE} on a side can be worked on"
         )
     profile, exif = image.info.get("icc_profile"), image.getexif()
+    # Asked before the pixels are: Pillow turns TIFFs itself, and forgets that it did.
+    is_turned = exif.get(PIL.ExifTags.Base.Orientation) in range(5, 9)
     image.load()
-    mode = image.mode
+    mode, density = image.mode, _density(image)
     if mode == "CMYK":
         image = _inks_to_srgb(image, profile)
     elif mode.startswith("I"):
@@ -157,7 +162,9 @@ def decode(image: PIL.Image.Image, max_pixels: int = MAX_PIXELS) -> Photo:
         # What nobody sees may still be a face: colors under full transparency go.
         pixels[alpha == 0] = 0
         alpha = None if np.all(alpha == 255) else alpha
-    return Photo(pixels, alpha, is_gray, exif, num_views)
+    if density is not None and is_turned:
+        density = density[::-1]
+    return Photo(pixels, alpha, is_gray, exif, num_views, density)
 
 
 def to_pixels(image: PIL.Image.Image | str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
@@ -175,7 +182,7 @@ def encode(
     """A picture file of new pixels that is otherwise like the source.
 
     Args:
-      photo: the source: its alpha, grayness and EXIF.
+      photo: the source: its alpha, grayness, EXIF and density.
       pixels: of the same height and width.
       suffix: of the output, a key of FORMATS; ".JPG" is as good as ".jpg".
       policy: which EXIF stays, see `metadata`.
@@ -197,6 +204,8 @@ def encode(
         options["exif"] = exif.tobytes()
         # Pillow's compressed TIFFs cannot hold EXIF's directories.
         options.pop("compression", None)
+    if photo.density is not None:
+        options["dpi"] = photo.density  # formats without one take no notice
     buffer = io.BytesIO()
     try:
         image.save(buffer, kind, **options)
@@ -217,6 +226,16 @@ def output_format(suffix: str) -> str:
             f"use one of {' '.join(FORMATS)}"
         )
     return kind
+
+
+def _density(image: PIL.Image.Image) -> tuple[float, float] | None:
+    """Dots an inch as the file says, if a printer could use them."""
+    try:
+        across, down = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    is_usable = 1 <= min(across, down) and max(across, down) <= _MAX_DENSITY
+    return (across, down) if is_usable else None
 
 
 @contextlib.contextmanager
