@@ -65,7 +65,10 @@ def _autoencoder() -> ml_collections.ConfigDict:
     ae.latent_noise = 0.4
     ae.critic_dim = 96  # width of the critic of pixels; 0: none
     ae.critic = 1.0  # its own loss; nothing else feels it
-    ae.adversarial = 0.1  # against what it sees: detail in place of softness
+    ae.adversarial = 0.02  # against what it sees: detail in place of softness
+    # Step at which critic and adversarial term begin: against a decoder that cannot
+    # take out the noise yet, the critic wins at once, and teaches nothing.
+    ae.adversarial_from = 1_000
     ae.l1_weight = 2.0
     ae.l2_weight = 0.0  # would make the mean of all fitting pictures, which is soft
     return ae

@@ -41,6 +41,7 @@ _FREE_FIELDS = (
     "l2_weight",
     "critic",
     "adversarial",
+    "adversarial_from",
     "sample_steps",
     "sample_temperature",
 )

@@ -56,7 +56,8 @@ class AutoencoderObjective:
         if ae.critic_dim:
             read = functools.partial(self._read, params)
             critic, adversarial = losses.adversarial_terms(read, x, rebuilt)
-            loss += ae.critic * critic + ae.adversarial * adversarial
+            begun = (draws["step"][0, 0] >= ae.adversarial_from).astype(jnp.float32)
+            loss += begun * (ae.critic * critic + ae.adversarial * adversarial)
             terms |= {"critic": critic, "adversarial": adversarial}
         return loss, {"loss": loss} | terms
 

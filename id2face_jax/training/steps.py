@@ -157,6 +157,12 @@ def _gradients(loss_fn, params, examples, parts: int, group: int):
     return jax.tree.map(lambda x: x / parts, total)
 
 
+def _step_rows(step: jax.Array, batch: dict) -> dict:
+    """The step as one more draw of each photo, for terms that begin late."""
+    num = batch["image_a"].shape[0]
+    return {"step": jnp.full((num, 2), step, jnp.float32)}
+
+
 def _make_train_step(config, objective) -> Callable:
     """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
     tx = optim.make_optimizer(config)
@@ -164,7 +170,8 @@ def _make_train_step(config, objective) -> Callable:
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        examples = (batch, objective.draw(key, batch))
+        draws = objective.draw(key, batch) | _step_rows(state.step, batch)
+        examples = (batch, draws)
 
         def loss_fn(params, part):
             return objective.loss(params, state.frozen, *part)
@@ -196,7 +203,7 @@ def _make_eval_step(config, objective) -> Callable:
     def eval_step(state: TrainState, batch: dict, index: jax.Array) -> dict:
         # One seed further, so that no training step draws the same.
         key = jax.random.fold_in(jax.random.key(config.seed + 1), index)
-        draws = objective.draw(key, batch)
+        draws = objective.draw(key, batch) | _step_rows(state.step, batch)
         _, metrics = objective.loss(state.ema, state.frozen, batch, draws)
         return metrics
 
