@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import sys
 import time
 
 from id2face_jax.anonymize.pipeline.options import STRENGTH
@@ -221,6 +222,7 @@ def run(args: argparse.Namespace) -> int:
     records = _records(args, jobs, ledger)
     if not args.dry_run and not shard:
         records += dataset.finish(records, ledger, args.overwrite)
+    ledger.left_out = dataset.left_out
     ledger.close()
     code = console.print_summary(
         records,
@@ -230,7 +232,14 @@ def run(args: argparse.Namespace) -> int:
         notes=dataset.notes(is_part=shard is not None),
         quiet=args.quiet,
     )
-    return console.REFUSED if args.strict and dataset.left_out else code
+    if not (args.strict and dataset.left_out):
+        return code
+    print(
+        f"--strict: {len(dataset.left_out)} files were left out, such as "
+        f"{dataset.left_out[0]}; the report lists them",
+        file=sys.stderr,
+    )
+    return console.REFUSED
 
 
 def _check_usage(args: argparse.Namespace) -> None:

@@ -43,10 +43,11 @@ def run(anonymizer=None, out="out", people=None, **options):
 
 
 def contents(out="out"):
+    """Names and bytes of what is there, but for the report and its journal."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(pathlib.Path(out).rglob("*"))
-        if path.is_file() and path.suffix not in (".json", ".html")
+        if path.is_file() and path.suffix not in (".json", ".html", ".journal")
     }
 
 

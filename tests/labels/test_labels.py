@@ -219,7 +219,10 @@ def test_yolo_split_that_is_not_there_is_named_and_the_rest_is_done(yolo, capsys
     assert "../test/images of data.yaml, not there" in capsys.readouterr().out
     assert pathlib.Path("out/data.yaml").read_text() == text
     assert len(yolo.contents()) == 6
-    assert yolo.run("--strict") == 3
+    assert "../test/images of data.yaml, not there" in yolo.report()["left_out"]
+    capsys.readouterr()
+    assert yolo.run("--strict", "--quiet") == 3
+    assert "--strict: 2 files were left out" in capsys.readouterr().err
 
 
 def test_yolo_split_elsewhere_is_an_error(yolo, capsys):

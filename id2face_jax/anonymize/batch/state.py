@@ -1,13 +1,15 @@
 """The record of what was written where, which outlives a kill.
 
-A run appends one line a file to a journal *before* it moves the file into place; at its
-end the journal becomes report.json. So whatever stands in the output folder after a
-`kill -9` is either recorded, byte for byte (by its hash), or is not ours. Owns both
+A run appends one line a file to a journal *before* it moves the file into place. So
+whatever stands in the output folder after a `kill -9` is either recorded, byte for byte
+(by its hash), or is not ours. The journal is hidden, knows all runs into the folder,
+and stays; report.json is about the inputs of the last run alone, for people. Owns both
 files, and the rule when a result counts as done. Leaves the content of a record to
 `report.schema` and `runner`.
 """
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -24,9 +26,8 @@ REPORT_NAME, DRY_RUN_NAME = "report.json", "dry-run.json"
 class Ledger:
     """Records of the files of one report, by output.
 
-    It also knows what the reports of other shards list, so that their results are ours
-    and done. The report of the whole run takes them over; that of a shard lists what
-    its own runs met.
+    It also knows what earlier runs and other shards wrote, so that their results are
+    ours and done. The report lists what this run meets, done before or now.
     """
 
     def __init__(self, path: str | os.PathLike, shard: shards.Shard | None = None):
@@ -46,7 +47,8 @@ class Ledger:
         # Files of a dataset that are no pictures: label files, archives.
         self._sidecars: dict[str, dict] = {}
         self._members: dict[str, set[str]] = {}  # archive -> keys of its records
-        self._listed: set[str] | None = None  # of a shard; None is everything
+        self._listed: set[str] = set()  # keys of what this run met
+        self.left_out: list[str] = []  # what it met and did not copy, for the report
         if self.path.exists() and _read_report(self.path) is None:
             raise ValueError(
                 f"{self.path} exists and is no report of id2face; move it away or "
@@ -54,9 +56,8 @@ class Ledger:
             )
         for other in _by_age({whole, *shards.reports_of(whole)} - {self.path}):
             self._read(other)
-        if shard is not None:
-            self._listed = set()
         self._read(self.path)
+        self._listed.clear()
 
     def _read(self, path: pathlib.Path) -> None:
         content = _read_report(path) if path.is_file() else None
@@ -72,18 +73,14 @@ class Ledger:
                 self.records.pop(member, None)
             self.records.pop(key, None)
             self._sidecars[key] = sidecar
-            self._list(key)
+            self._listed.add(key)
         for record in map(FileRecord.from_json, line.get("files", ())):
             key = _key(record)
             self.records[key] = record
-            self._list(key)
+            self._listed.add(key)
             for folder in map(str, pathlib.PurePath(key).parents):
                 if folder in self._sidecars:
                     self._members.setdefault(folder, set()).add(key)
-
-    def _list(self, key: str) -> None:
-        if self._listed is not None:
-            self._listed.add(key)
 
     def relative(self, output: pathlib.Path) -> str:
         """The name by which the report knows an output."""
@@ -135,8 +132,7 @@ class Ledger:
         """The records of a done output, which the report lists from now on."""
         key = self.relative(output)
         keys = sorted(self._members.get(key, {key}))
-        for each in {key, *keys}:
-            self._list(each)
+        self._listed |= {key, *keys}
         return [self.records[each] for each in keys]
 
     def add(self, records: Sequence[FileRecord], sidecar: dict | None = None) -> None:
@@ -168,35 +164,42 @@ class Ledger:
             os.fsync(file.fileno())
 
     def content(self) -> dict:
-        """The report: schema, totals, runs and files, in the order of their names.
+        """The report: schema, time (UTC), totals, runs, and files in order of names.
 
-        And `sidecars`, if there are any: label files and archives that were written.
+        And if there are any, `sidecars`, label files and archives that were written,
+        and `left_out`, files that were not copied.
         """
-        files = [r for key, r in sorted(self.records.items()) if self._lists(key)]
-        used = {record.run for record in files}
-        content = {
-            "schema": schema.SCHEMA,
-            "totals": schema.totals(files),
-            "runs": {run: self.runs[run] for run in sorted(used) if run in self.runs},
-            "files": [record.to_json() for record in files],
-        }
+        files = [r for key, r in sorted(self.records.items()) if key in self._listed]
+        now = datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds")
+        content = {"schema": schema.SCHEMA, "written": now}
+        content |= {"totals": schema.totals(files)}
+        content |= self._known(files)
         sidecars = [
             sidecar
             for key, sidecar in sorted(self._sidecars.items())
-            if sidecar["output_sha256"] and self._lists(key)
+            if sidecar["output_sha256"] and key in self._listed
         ]
-        return content | ({"sidecars": sidecars} if sidecars else {})
+        more = {"sidecars": sidecars, "left_out": self.left_out}
+        return content | {name: value for name, value in more.items() if value}
 
-    def _lists(self, key: str) -> bool:
-        return self._listed is None or key in self._listed
+    def _known(self, files: Sequence[FileRecord]) -> dict:
+        used = {record.run for record in files}
+        return {
+            "runs": {run: self.runs[run] for run in sorted(used) if run in self.runs},
+            "files": [record.to_json() for record in files],
+        }
 
     def close(self) -> None:
-        """Writes the report, also as a page, and removes the journal."""
+        """Writes the report, also as a page, and the journal anew, each record once."""
         content = self.content()
         text = json.dumps(content, indent=1) + "\n"
         atomic.write_atomically(self.path, text.encode("ascii"))
-        atomic.write_atomically(self.path.with_suffix(".html"), html.page(content))
-        self._journal.unlink(missing_ok=True)
+        page = html.page(content, self.path.parent)
+        atomic.write_atomically(self.path.with_suffix(".html"), page)
+        known = {"sidecars": list(self._sidecars.values())}
+        known |= self._known(list(self.records.values()))
+        line = json.dumps(known) + "\n"
+        atomic.write_atomically(self._journal, line.encode("ascii"))
 
 
 def journal_of(path: pathlib.Path) -> pathlib.Path:

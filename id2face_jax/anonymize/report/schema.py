@@ -170,16 +170,11 @@ def _share(count: int, num: int) -> dict:
     """A share with its 95 % interval (Clopper and Pearson)."""
     if num == 0:
         return {"count": 0, "num": 0, "share": None, "low": None, "high": None}
-    if count in (0, num):
-        # None or all: a root, and no run has to wait for scipy's import.
-        end = 0.025 ** (1 / num)
-        low, high = (0.0, 1 - end) if count == 0 else (end, 1.0)
-    else:
-        from scipy import special
+    # Imported late: of a run it is the end, and scipy takes a second.
+    from scipy import stats
 
-        # Quantiles of beta distributions.
-        low = special.betaincinv(count, num - count + 1, 0.025)
-        high = special.betaincinv(count + 1, num - count, 0.975)
+    interval = stats.binomtest(count, num).proportion_ci(method="exact")
+    low, high = interval.low, interval.high
     values = {"share": count / num, "low": low, "high": high}
     rounded = {name: round(float(value), 4) for name, value in values.items()}
     return {"count": count, "num": num} | rounded

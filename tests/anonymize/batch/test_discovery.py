@@ -196,20 +196,37 @@ def test_journal_survives_a_kill_in_the_middle_of_a_line(tree):
     journal.write_bytes(journal.read_bytes()[:-20])
     again = state.Ledger(path)
     assert list(again.records) == ["a.jpg"] and again.runs["r"]["settings"]
+    again.records_of(path.parent / "a.jpg")
     again.close()
-    assert not journal.exists()
     content = json.loads(path.read_text())
     assert content["schema"] == schema.SCHEMA and "r" in content["runs"]
     assert [file["output"] for file in content["files"]] == ["a.jpg"]
 
 
-def test_later_run_adds_to_the_report(tree):
+def test_report_is_this_runs_and_what_was_written_stays_known(tree):
+    """Also when the report is gone: it is for people, and they move it."""
     path = tree / "out" / "report.json"
     for name in ("a.jpg", "b.jpg"):
         ledger = state.Ledger(path)
-        ledger.add([record(name, name)])
+        ledger.add([record(name, name, sha256=atomic.hash_of(b"result"))])
+        atomic.write_atomically(path.parent / name, b"result")
         ledger.close()
-    assert len(json.loads(path.read_text())["files"]) == 2
+        files = json.loads(path.read_text())["files"]
+        assert [file["output"] for file in files] == [name]
+    path.unlink()
+    later = state.Ledger(path)
+    assert later.owns(path.parent / "a.jpg") and later.owns(path.parent / "b.jpg")
+    assert later.content()["files"] == []
+
+
+def test_report_without_a_journal_is_still_read(tree):
+    """Earlier versions kept what they knew there."""
+    path = tree / "out" / "report.json"
+    ledger = state.Ledger(path)
+    ledger.add([record("a", "a.jpg")])
+    ledger.close()
+    state.journal_of(path).unlink()
+    assert list(state.Ledger(path).records) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "no json"])

@@ -40,7 +40,7 @@ def test_report_has_its_schema_and_no_secret(photos):
     run(make(key=key), people=people)
     text = pathlib.Path("out/report.json").read_text()
     content = json.loads(text)
-    assert set(content) == {"schema", "totals", "runs", "files"}
+    assert set(content) == {"schema", "written", "totals", "runs", "files"}
     assert content["schema"] == schema.SCHEMA
     for record in content["files"]:
         assert {k: type(v) for k, v in record.items()} == FILE_FIELDS
