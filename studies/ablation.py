@@ -19,7 +19,7 @@ import sys
 
 import ml_collections
 
-from id2face_jax.evaluation.tables import cell, grid
+from id2face_jax.evaluation.report.tables import cell, grid
 from id2face_jax.generation import exports
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -24,7 +24,9 @@ from id2face_jax import demo
 from id2face_jax.anonymize.identity import keys
 from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
 from id2face_jax.data import records
-from id2face_jax.evaluation import attacks, gates, methods, opening, people, run
+from id2face_jax.evaluation import people, setup
+from id2face_jax.evaluation.methods import generator as generators
+from id2face_jax.evaluation.metrics import attacks, clean, gates
 from id2face_jax.faces import align, detect, embed, mask
 from id2face_jax.models import build
 from id2face_jax.training import grids
@@ -146,10 +148,10 @@ def make_batch(crops: dict, embeddings: np.ndarray, columns: int) -> people.Batc
     )
 
 
-def draw_portraits(generator: methods.Generator, crops: dict, embeddings) -> None:
+def draw_portraits(generator: generators.Generator, crops: dict, embeddings) -> None:
     """portraits.jpg: a row a portrait, a column an identity."""
     batch = make_batch(crops, embeddings, COLUMNS)
-    made = methods.make_generator_method("id2face", generator).run(batch)
+    made = generators.make_generator_method("id2face", generator).run(batch)
     made = made.reshape(len(crops), COLUMNS, *made.shape[1:])
     sources = np.stack([image for image, _ in crops.values()])
     cells = np.concatenate([sources[:, None], made], axis=1)
@@ -159,7 +161,7 @@ def draw_portraits(generator: methods.Generator, crops: dict, embeddings) -> Non
     cv2.imwrite(str(OUT / "portraits.jpg"), grid, quality)
 
 
-def draw_gates(generator: methods.Generator, crops: dict, embeddings) -> dict:
+def draw_gates(generator: generators.Generator, crops: dict, embeddings) -> dict:
     """gates.png: mean gate of each block over t, and maps; returns the means."""
     batch = make_batch(crops, embeddings, 1)
     blocks = gates.block_gates(generator, batch, TIMES)
@@ -192,10 +194,12 @@ def draw_gates(generator: methods.Generator, crops: dict, embeddings) -> dict:
     }
 
 
-def draw_leak(generator: methods.Generator, path: str, recognizers: list[str]) -> dict:
+def draw_leak(
+    generator: generators.Generator, path: str, recognizers: list[str]
+) -> dict:
     """leak.png: what a linear probe reads; returns `attack`'s figures and numbers."""
-    faces = opening.open_people(pathlib.Path(path), "validation", None, 0)
-    bench = opening.make_bench(
+    faces = people.open_people(pathlib.Path(path), "validation", None, 0)
+    context = setup.make_context(
         faces,
         ROOT / "runs/results/cache",
         recognizers=recognizers,
@@ -203,8 +207,8 @@ def draw_leak(generator: methods.Generator, path: str, recognizers: list[str]) -
         expression=None,
         second_detector=None,
     )
-    sources, _ = run.open_clean(bench)
-    leaks = attacks.attribute_leak(bench, generator, sources)
+    sources, _ = clean.open_clean(context)
+    leaks = attacks.attribute_leak(context, generator, sources)
     figure, panels = plt.subplots(
         1,
         len(leaks),
@@ -236,7 +240,7 @@ def main() -> None:
     parser.add_argument("--recognizer", action="append", default=[], metavar="ONNX")
     arguments = parser.parse_args()
     use_compilation_cache()
-    generator = opening.open_generator(arguments.checkpoint, None, 90.0, 8)
+    generator = setup.open_generator(arguments.checkpoint, None, 90.0, 8)
     config, weights = generator.config, generator.weights
     crops, embeddings = portraits(config.data.image_size)
     draw_portraits(generator, crops, embeddings)

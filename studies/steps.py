@@ -17,7 +17,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-from id2face_jax.evaluation.tables import grid
+from id2face_jax.evaluation.report.tables import grid
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "performance"

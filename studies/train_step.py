@@ -13,7 +13,7 @@ import ml_collections
 from id2face_jax.anonymize.pipeline import generator
 from id2face_jax.benchmark import timing, training
 from id2face_jax.benchmark.sampler import Model
-from id2face_jax.evaluation.tables import grid
+from id2face_jax.evaluation.report.tables import grid
 from id2face_jax.generation import exports
 from id2face_jax.plan import flops
 from id2face_jax.training.steps import make_task

@@ -43,8 +43,8 @@ def shared_data() -> pathlib.Path:
 LONGEST = (
     "training/test_processes.py",
     "training/test_steps.py",
-    "evaluation/test_known_answers.py",
-    "evaluation/test_report.py",
+    "evaluation/test_runner.py",
+    "evaluation/report/test_report.py",
     "test_full_scale.py",
     "training/test_train.py",
 )

@@ -1,11 +1,11 @@
 """The result as Markdown. Reads the result's dict alone: a stored one gives the same.
 
-Owns the words of benchmark.md. Leaves the tables' grid to `evaluation.tables`.
+Owns the words of benchmark.md. Leaves the tables' grid to `evaluation.report.tables`.
 """
 
 from collections.abc import Iterator
 
-from id2face_jax.evaluation.tables import grid
+from id2face_jax.evaluation.report.tables import grid
 
 _MB = 2**20
 

@@ -71,43 +71,46 @@ def _add_judges(group) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 3 where the evaluation failed."""
     from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
-    from id2face_jax.evaluation import methods, opening, report, run
+    from id2face_jax.evaluation import runner, setup
+    from id2face_jax.evaluation.methods import catalog
+    from id2face_jax.evaluation.methods import generator as generators
+    from id2face_jax.evaluation.report import report
 
     if args.limit is not None and args.limit < 2:
         raise ValueError(f"--limit is {args.limit}; use 2 photos or more")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; use 1 or more")
-    names = args.methods.split(",") if args.methods else methods.DEFAULT
-    methods.check_names(names)
+    names = args.methods.split(",") if args.methods else catalog.DEFAULT
+    catalog.check_names(names)
     use_compilation_cache()
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     generator = None
-    if any(name in methods.GENERATOR for name in names):
-        generator = opening.open_generator(
+    if any(name in generators.GENERATOR for name in names):
+        generator = setup.open_generator(
             args.checkpoint, args.steps, args.strength, args.batch_size
         )
-    people, split = opening.find_people(
+    people, split = setup.find_people(
         pathlib.Path(args.people), args.split, out, generator
     )
-    bench = opening.make_bench(
-        opening.open_people(people, split, args.limit, args.seed),
+    context = setup.make_context(
+        setup.open_people(people, split, args.limit, args.seed),
         out / "cache",
         recognizers=args.recognizer,
         pose=args.pose,
         expression=args.expression,
         second_detector=args.second_detector,
     )
-    rows = methods.make_methods(names, bench.people, generator)
-    result = run.evaluate(
-        bench,
+    rows = catalog.make_methods(names, context.people, generator)
+    result = runner.evaluate(
+        context,
         rows,
         generator,
         path=args.people,
         split=split,
         with_attacks=args.attacks,
     )
-    report.write_all(result, bench, rows, generator, out)
-    run.tell_failures(result)
+    report.write_all(result, context, rows, generator, out)
+    runner.tell_failures(result)
     print(f"results are in {out}: evaluation.json, evaluation.md, report.html")
     return 0 if result["passed"] else 3

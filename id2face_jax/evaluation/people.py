@@ -13,8 +13,25 @@ from jaxtyping import Float, Int, UInt8, UInt32
 
 from id2face_jax.anonymize.identity import keys
 from id2face_jax.data import pairs, records
-from id2face_jax.evaluation import baselines
+from id2face_jax.faces import align
 from id2face_jax.faces import mask as face_masks
+
+# Corners in the 112 px ArcFace template, whose eyes stand 35 units apart.
+_BOX = np.array([[-2.0, -8.0], [114.0, 124.0]])
+
+Box = tuple[slice, slice]  # rows and columns of a crop
+
+
+def face_box(size: int, points: Float[np.ndarray, "5 2"]) -> Box:
+    """(rows, columns) of the face in an aligned crop of `size` px.
+
+    points: where the crops have the five points, on average.
+    """
+    template, crop = align.TEMPLATE_112[:, 0], points[:, 0]
+    scale = (crop[1] - crop[0]) / (template[1] - template[0])
+    corners = (_BOX - align.TEMPLATE_112[0]) * scale + points[0]
+    (left, top), (right, bottom) = np.clip(np.rint(corners), 0, size).astype(int)
+    return slice(top, bottom), slice(left, right)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +139,9 @@ class People:
         return _digest(text.encode())
 
     @property
-    def face_box(self) -> baselines.Box:
+    def face_box(self) -> Box:
         """The face's rows and columns in these crops, for the controls."""
-        return baselines.face_box(self.size, self.landmarks.mean(axis=0))
+        return face_box(self.size, self.landmarks.mean(axis=0))
 
     def images(self, rows: Int[np.ndarray, " m"]) -> UInt8[np.ndarray, "m s s 3"]:
         """The untouched crops of some faces, read now."""

@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from id2face_jax.data import photos, prepare
-from id2face_jax.evaluation import intervals, methods, opening, quality, run
+from id2face_jax.evaluation import people, runner, setup
+from id2face_jax.evaluation.methods import catalog
+from id2face_jax.evaluation.methods.method import Method
+from id2face_jax.evaluation.metrics import intervals, quality
 from id2face_jax.faces import embed
 
 PEOPLE_WITH_PAIRS, PEOPLE_ALONE = 20, 16
@@ -61,14 +64,14 @@ def records(people_tar, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def make_bench(records, shared_data, tmp_path_factory):
-    """Benches on the records; the default one has the second judge beside dlib."""
+def make_context(records, shared_data, tmp_path_factory):
+    """Contexts on the records; by default with a second recognizer beside dlib."""
     models = shared_data / "models"
     root = tmp_path_factory.mktemp("cache")
 
     def make(recognizers=(models / "mobilefacenet-y1.onnx",), limit=None):
-        return opening.make_bench(
-            opening.open_people(records, "test", limit, 0),
+        return setup.make_context(
+            people.open_people(records, "test", limit, 0),
             root,
             recognizers=[str(path) for path in recognizers],
             pose=[],
@@ -90,7 +93,7 @@ def quick():
 
 def planted(name="planted"):
     """A generator that returns the photo with two grey levels of light."""
-    return methods.Method(
+    return Method(
         name,
         "a generator that passes photos through",
         lambda batch: np.where(batch.images < 255, batch.images + 1, 255).astype("u1"),
@@ -100,11 +103,11 @@ def planted(name="planted"):
 
 
 @pytest.fixture(scope="session")
-def result(make_bench, quick) -> dict:
+def result(make_context, quick) -> dict:
     """The evaluation of three controls and a planted pass-through generator."""
-    bench = make_bench()
-    rows = methods.make_methods(("identity", "blur", "black"), bench.people, None)
-    return run.evaluate(
+    bench = make_context()
+    rows = catalog.make_methods(("identity", "blur", "black"), bench.people, None)
+    return runner.evaluate(
         bench,
         [*rows, planted()],
         None,
@@ -112,3 +115,14 @@ def result(make_bench, quick) -> dict:
         split="test",
         with_attacks=False,
     )
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Six 64 px crops with some structure, and a mask."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (6, 8, 8, 3))
+    images = np.kron(coarse, np.ones((1, 8, 8, 1))) + rng.normal(0, 5, (6, 64, 64, 3))
+    y, x = np.mgrid[:64, :64]
+    mask = np.clip(1.5 - np.hypot(x - 32, y - 34) / 16, 0, 1).astype(np.float32)
+    return np.clip(images, 0, 255).astype(np.uint8), np.stack([mask] * 6)

@@ -6,7 +6,10 @@ import numpy as np
 
 from configs import smoke
 from id2face_jax.data import pipeline
-from id2face_jax.evaluation import bench, methods, people
+from id2face_jax.evaluation import people
+from id2face_jax.evaluation.context import Context
+from id2face_jax.evaluation.methods.generator import Generator
+from id2face_jax.evaluation.models.network import Network
 from id2face_jax.models import build
 from tests.draws import random_params
 
@@ -38,7 +41,7 @@ class MadeUpPeople:
 
 
 def find(detector, images, landmarks):
-    """In the place of judges.find_faces: these faces are no faces."""
+    """In the place of detectors.find_faces: these faces are no faces."""
     del detector
     return {
         "found": np.ones(len(images), bool),
@@ -57,15 +60,13 @@ def look(images, landmarks):
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
 
 
-def open_bench(root, order=None) -> bench.Bench:
-    """A bench on the made-up people, with the stand-in for the built-in recogniser."""
-    judge = bench.Judge(look, "stand-in", independent=False)
-    return bench.Bench(
-        people.select(MadeUpPeople(order), None, 0), {"dlib": judge}, root
-    )
+def open_context(root, order=None) -> Context:
+    """The made-up people, with the stand-in for the built-in recognizer."""
+    network = Network(look, "stand-in", independent=False)
+    return Context(people.select(MadeUpPeople(order), None, 0), {"dlib": network}, root)
 
 
-def make_generator() -> methods.Generator:
+def make_generator() -> Generator:
     """The smoke model with random weights, two steps."""
     config = smoke.get_config()
     model, autoencoder = build.make_model(config), build.make_autoencoder(config)
@@ -77,4 +78,4 @@ def make_generator() -> methods.Generator:
         "autoencoder": random_params(autoencoder, x, scale=0.05)["params"],
     }
     frozen = ml_collections.FrozenConfigDict(config)
-    return methods.Generator(frozen, weights, "random", 2, 90.0, 8)
+    return Generator(frozen, weights, "random", 2, 90.0, 8)

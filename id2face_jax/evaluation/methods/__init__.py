@@ -1,0 +1,1 @@
+"""What is compared: the generator's variants, and controls that show the scale."""

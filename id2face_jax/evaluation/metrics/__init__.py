@@ -1,0 +1,1 @@
+"""The figures: privacy, attacks, utility, quality, with their intervals."""

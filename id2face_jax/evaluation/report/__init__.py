@@ -1,0 +1,1 @@
+"""What is said of the figures: JSON, tables, pictures, and whether it passed."""
