@@ -77,7 +77,7 @@ def _autoencoder() -> ml_collections.ConfigDict:
 def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
     model.kind = "embedded"  # or "stable_diffusion": which UNet
-    model.embedding_dim = 128  # of the recogniser that made the records
+    model.embedding_dim = 128  # of the recognizer that made the records
     # Or "gaussian": random directions in place of the learned space. This, harmonizer
     # and masked are for ablations, as weights of 0 in the next group are.
     model.identity_space = "vae"
@@ -89,7 +89,7 @@ def _model() -> ml_collections.ConfigDict:
     model.attribute_depth = 2
     model.leak_probe_dim = 512  # width of the adversary that reads identity from them
     model.condition_dim = 128
-    model.portrait = True  # the UNet sees the average face of the identity
+    model.portrait = True  # the UNet sees the identity template, the average face
     model.identity_grid = 8  # cells of the identity's map on each axis; 0: a vector
     model.harmonizer = "identity_gated"  # or "gated", "sum": see models/harmonizer.py
     model.masked = True  # the UNet sees what is outside the mask, and paints inside
@@ -122,7 +122,7 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_free_nats = 0.05  # a dimension
     loss.identity_consistency = 1.0
     loss.identity_alignment = 0.02
-    loss.portrait = 1.0
+    loss.portrait = 1.0  # of the identity template
     loss.attribute_kl = 4e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
     loss.identity_leak = 0.6  # against what the adversary reads; 0: it only measures

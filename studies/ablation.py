@@ -3,10 +3,10 @@
 .venv/bin/python -m studies.ablation --recognizer mobilefacenet-ms1m.onnx \
     --pose fsanet-1x1.onnx --pose fsanet-var.onnx --expression expression.onnx
 
-Arguments that are not its own go to `id2face evaluate`: judges, --limit. Every cell is
-`id2face train`, `export` and `evaluate --split validation`; what is done is kept in
---work, and the same command goes on from there (other judges: another --work). Writes
-table.md, with what the numbers say in words, and ablation.json.
+Arguments that are not its own go to `id2face evaluate`: its networks, --limit. Every
+cell is `id2face train`, `export` and `evaluate --split validation`; what is done is
+kept in --work, and the same command goes on from there (other networks: another
+--work). Writes table.md, with what the numbers say in words, and ablation.json.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CONFIG = "configs/ablation.py"
 CELLS = {
     "full": ("all parts", {}),
     "seed-1": ("all parts, another seed", {"seed": 1}),
-    "no-portrait": ("- portrait", {"model.portrait": False}),
+    "no-portrait": ("- template", {"model.portrait": False}),
     "no-adversary": ("- adversary", {"loss.identity_leak": 0.0}),
     "no-masking": ("- masking", {"model.masked": False}),
     "no-pairs": ("- same-identity pairs", {"data.pair_prob": 0.0}),
@@ -76,7 +76,7 @@ UTILITY = (
 def id2face(verb: str, *arguments: object) -> None:
     """Runs one verb of the command in a process of its own.
 
-    Raises CalledProcessError; 3 of `evaluate` is an answer: measured, and judged bad.
+    Raises CalledProcessError; 3 of `evaluate` is an answer: measured, and failed.
     """
     command = [sys.executable, "-m", "id2face_jax.cli", verb, *map(str, arguments)]
     print("+ id2face", verb, *arguments, flush=True)
@@ -205,26 +205,26 @@ def kept(row: dict) -> dict:
         intervals = {k: v for k, v in fields["intervals"].items() if k in names}
         return {name: fields[name] for name in names} | {"intervals": intervals}
 
-    judged = {
+    figures = {
         name: of(fields, [field for field, *_ in PRIVACY])
         for name, fields in row["recognizers"].items()
     }
-    return of(row, [field for field, *_ in UTILITY]) | {"recognizers": judged}
+    return of(row, [field for field, *_ in UTILITY]) | {"recognizers": figures}
 
 
 def _figures(row: dict) -> list[str]:
-    judged = [
+    figures = [
         cell(fields, field, scale, digits)
         for fields in row["recognizers"].values()
         for field, _, scale, digits in PRIVACY
     ]
-    return judged + [cell(row, name, *form) for name, _, *form in UTILITY]
+    return figures + [cell(row, name, *form) for name, _, *form in UTILITY]
 
 
 def _headings(row: dict) -> list[str]:
     names = row["recognizers"]
-    judged = [f"{what}, {name}" for name in names for _, what, *_ in PRIVACY]
-    return judged + [heading for _, heading, *_ in UTILITY]
+    figures = [f"{what}, {name}" for name in names for _, what, *_ in PRIVACY]
+    return figures + [heading for _, heading, *_ in UTILITY]
 
 
 def _every_figure(found: dict):

@@ -224,8 +224,8 @@ def draw_leak(
         axes.axvline(0.0, color="black", linestyle=":")
         axes.set_yticks(range(len(READ)), READ.values())
         axes.invert_yaxis()
-        axes.set_xlabel("what it reads: cosine, over strangers'")
-        axes.set_title(f"judged by {name}", fontsize=10)
+        axes.set_xlabel("what it reads: cosine, over other people's")
+        axes.set_title(f"by {name}", fontsize=10)
     figure.savefig(OUT / "leak.png", dpi=110)
     return {"num_photos": len(faces), "num_people": len(faces.names), "leaks": leaks}
 

@@ -3,7 +3,7 @@
 Runs `id2face evaluate` on people of the split "validation" for each of STEPS, then
 writes steps.json, steps.md and steps.png to docs/performance. How many steps the model
 takes is a choice, and choices are made on validation people with the built-in figures
-alone: never on `test`, never with the judges of the evaluation.
+alone: never on `test`, never with the evaluation's networks.
 """
 
 import argparse
@@ -24,7 +24,7 @@ OUT = ROOT / "docs" / "performance"
 SPLIT = "validation"
 STEPS = (4, 6, 10, 25, 100)
 # Figure, whether more is better, and where it stands: in the row, or in the built-in
-# recogniser's part of it.
+# recognizer's part of it.
 FIGURES = (
     ("detection_rate", True, "row"),
     ("landmark_error_pct", False, "row"),

@@ -19,19 +19,21 @@ from id2face_jax.plan import flops
 from id2face_jax.training.steps import make_task
 
 OUT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "performance"
-# What is run, without the judge, without the critic, without the gradient.
+# What is run, without the identity loss, without the critic, without the gradient.
 PARTS = (
     ("the whole step", False, False, False),
-    ("without the recogniser's judgement", True, False, False),
+    ("without the identity loss", True, False, False),
     ("without the critic", False, True, False),
     ("without both", True, True, False),
     ("without both, the loss alone", True, True, True),
 )
 
 
-def make_part(model: Model, pairs: int, no_judge, no_critic, no_gradient):
+def make_part(model: Model, pairs: int, no_identity_loss, no_critic, no_gradient):
     """(task, GFLOP) of a part."""
-    config = training.make_config(model, pairs, None, judge=not no_judge)
+    config = training.make_config(
+        model, pairs, None, identity_loss=not no_identity_loss
+    )
     config = ml_collections.ConfigDict(config.to_dict())
     if no_critic:
         config.loss.critic_dim = 0

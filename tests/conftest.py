@@ -32,7 +32,7 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
-    """The folder of real faces and frozen judges; skips, loudly, without it."""
+    """The folder of real faces and evaluation networks; skips, loudly, without it."""
     if not SHARED.is_dir():
         pytest.skip(f"no shared data at {SHARED}: the real-face checks did not run")
     return SHARED

@@ -60,7 +60,7 @@ def _latents(model: Model) -> tuple[int, int, int]:
     config = model.config
     side = config.data.image_size // build.make_autoencoder(config).factor
     channels = config.autoencoder.latent_channels
-    # z_t, z_m, the mask, and the portrait where there is one.
+    # z_t, z_m, the mask, and the identity template where there is one.
     return side, channels, channels * (3 if config.model.portrait else 2) + 1
 
 

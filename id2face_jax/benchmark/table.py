@@ -108,8 +108,9 @@ def _devices(x: dict) -> Iterator[str]:
     rows = [[name, _times(times)] for name, times in x["devices"].items()]
     yield (
         f"On one and on more host devices of the same cores, {2 * x['pairs']} "
-        f"examples, without the judge; throughput kept: {100 * x['kept']:.0f} %. Peak "
-        f"memory of both together: {x['peak_bytes'] / _MB:.0f} MiB."
+        "examples, without the identity loss; throughput kept: "
+        f"{100 * x['kept']:.0f} %. Peak memory of both together: "
+        f"{x['peak_bytes'] / _MB:.0f} MiB."
     )
     yield grid(["devices", "a step"], rows)
 

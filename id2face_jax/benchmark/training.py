@@ -47,12 +47,12 @@ class Run:
 
 
 def make_config(
-    model: Model, pairs: int, records: str | None, judge: bool = True
+    model: Model, pairs: int, records: str | None, identity_loss: bool = True
 ) -> ml_collections.FrozenConfigDict:
     """The export's config for a step of `pairs`, on one device.
 
-    records: folder, or None for made-up people. judge: False leaves the frozen
-    recogniser out.
+    records: folder, or None for made-up people. identity_loss: False leaves the frozen
+    recognizer out.
     """
     config = ml_collections.ConfigDict(model.config.to_dict())
     config.data.records = records or pipeline.SYNTHETIC
@@ -61,7 +61,7 @@ def make_config(
     config.mesh.data, config.mesh.fsdp = -1, 1
     # Few pairs of a quick run must still divide into groups of each kind.
     config.loss.deployed_every = math.gcd(pairs, config.loss.deployed_every)
-    if not judge:
+    if not identity_loss:
         config.loss.asked_identity = config.loss.source_identity = 0.0
     return ml_collections.FrozenConfigDict(config)
 
@@ -77,7 +77,7 @@ def make_run(
     )
     frozen = {"autoencoder": model.weights["autoencoder"]}
     if steps.needs_recognizer(config):
-        frozen["recognizer"] = whitening.judge()
+        frozen["recognizer"] = whitening.frozen_recognizer()
     batch = pipeline.first_batch(config, config.data.batch_size)
     with jax.set_mesh(mesh):
         layout = programs.make_layout(config, mesh, frozen)
@@ -124,8 +124,8 @@ def measure(run: Run, config, num_steps: int, ceiling: float) -> dict:
 def across_devices(checkpoint: str | None, pairs: int, repeats: int) -> dict:
     """The step on one and on NUM_DEVICES host devices of the same cores, in turns.
 
-    In a child, since the number of devices is fixed when jax starts. Without the judge,
-    whose compilation would take longer than the measurement.
+    In a child, since the number of devices is fixed when jax starts. Without the
+    identity loss, whose compilation would take longer than the measurement.
     """
     flags = os.environ.get("XLA_FLAGS", "").split()
     name = "--xla_force_host_platform_device_count"
@@ -144,7 +144,7 @@ def main(argv: Sequence[str]) -> None:
     generator.use_compilation_cache()
     pairs, repeats, *path = argv
     model = Model(*exports.load_weights(path[0] if path else None))
-    config = make_config(model, int(pairs), None, judge=False)
+    config = make_config(model, int(pairs), None, identity_loss=False)
     runs = {str(n): make_run(config, model, n) for n in (1, NUM_DEVICES)}
     seconds = timing.in_turns(runs, int(repeats))
     one, many = (float(np.median(times)) for times in seconds.values())

@@ -1,4 +1,4 @@
-"""Converts public weights to an export: autoencoders, UNets, face recognisers.
+"""Converts public weights to an export: autoencoders, UNets, face recognizers.
 
 Takes diffusers' AutoencoderKL, VQModel and UNet2DConditionModel (.safetensors),
 CompVis' first stages (.safetensors, .ckpt), insightface's IResNet (.pth, .onnx) and

@@ -4,7 +4,7 @@ PEOPLE is a folder of records, or one of photos as PERSON/PHOTO.jpg; default: th
 of the split "test" in runs/records/lfw. Writes evaluation.json, evaluation.md and
 report.html to --out; the same command goes on where a stopped one was. Exit code: 0
 measured and passed; 1 an error; 2 wrong usage; 3 measured and failed, because photos
-were passed through or a recogniser is fed wrongly.
+were passed through or a recognizer is fed wrongly.
 """
 
 import argparse
@@ -16,7 +16,7 @@ DEFAULT_RECORDS = "runs/records/lfw"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares people, methods, judges and how the generator is sampled."""
+    """Declares people, methods, networks and how the generator is sampled."""
     parser.add_argument("people", nargs="?", default=DEFAULT_RECORDS, metavar="PEOPLE")
     parser.add_argument("-o", "--out", required=True, help="folder of the results")
     parser.add_argument("--split", default="test", help="of records (default: test)")
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attacks", action="store_true", help="also attackers who know the method"
     )
-    _add_judges(parser.add_argument_group("judges, as ONNX files"))
+    _add_networks(parser.add_argument_group("networks that measure, as ONNX files"))
     group = parser.add_argument_group("generator")
     group.add_argument("--checkpoint", help="export; default: the embedded one")
     group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
@@ -49,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_judges(group) -> None:
+def _add_networks(group) -> None:
     group.add_argument(
         "--recognizer",
         action="append",
         default=[],
         metavar="FILE",
-        help="another recogniser beside the built-in one; may be repeated",
+        help="another recognizer beside the built-in one; may be repeated",
     )
     group.add_argument(
         "--pose",

@@ -1,6 +1,6 @@
-"""What the converted face recognisers share: folding, checking, building.
+"""What the converted face recognizers share: folding, checking, building.
 
-Owns the arithmetic of folded batch normalisations and the config of a recogniser. The
+Owns the arithmetic of folded batch normalisations and the config of a recognizer. The
 walks through the files are in `insightface` and `mobilefacenet`. A converted network
 takes exactly the input that its source took.
 
@@ -29,7 +29,7 @@ EPSILON = 1e-5  # of insightface's batch normalisations
 
 
 def make_network(config: ml_collections.ConfigDict) -> nn.Module:
-    """The recogniser of config.recognizer, as `convert` writes it."""
+    """The recognizer of config.recognizer, as `convert` writes it."""
     fields = dict(config.recognizer.items())
     kinds = {"iresnet": IResNet, "mobilefacenet": MobileFaceNet}
     kind = fields.pop("kind")

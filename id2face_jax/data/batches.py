@@ -78,7 +78,7 @@ def first_batch(config: ml_collections.ConfigDict, num: int, source) -> dict:
 
 
 def load_recognizer(config: ml_collections.ConfigDict) -> dict:
-    """The frozen recognizer of the identity loss; see `whitening.judge`."""
+    """The frozen recognizer of the identity loss; see `whitening.frozen_recognizer`."""
     if packed.is_packed(config.data.records):
         return packed.load_recognizer(config.data.records)
-    return whitening.judge()
+    return whitening.frozen_recognizer()

@@ -83,7 +83,7 @@ def pack(
             "crop": {"units": geometry.units, "center": list(geometry.center)},
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        flat = traverse_util.flatten_dict(whitening.judge(), sep="/")
+        flat = traverse_util.flatten_dict(whitening.frozen_recognizer(), sep="/")
         np.savez(scratch / RECOGNIZER, **flat)
         scratch.chmod(0o755)
         scratch.rename(out)
@@ -153,7 +153,7 @@ def open_packed(path: str | pathlib.Path, split: str) -> Packed:
 
 
 def load_recognizer(path: str | pathlib.Path) -> dict:
-    """As `whitening.judge`, from a packed folder."""
+    """As `whitening.frozen_recognizer`, from a packed folder."""
     with np.load(pathlib.Path(path) / RECOGNIZER) as file:
         return traverse_util.unflatten_dict(dict(file), sep="/")
 

@@ -35,7 +35,7 @@ class Photo:
 def read_photo(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
     """A picture file as RGB uint8, turned as its EXIF orientation says.
 
-    Transparency is laid over white, and 16-bit grey brought to 8 bit.
+    Transparency is laid over white, and 16-bit gray brought to 8 bit.
     """
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened)
@@ -98,11 +98,11 @@ _NOTES = {
     "celeb_a_hq": "CelebA-HQ: non-commercial research only; name a size, such as "
     "celeb_a_hq/256, and put its tar, made as the Progressive GAN project says, into "
     "D/downloads/manual; it has no identities, so join them with --people",
-    "lfw": "LFW: press photos of a research benchmark, no licence stated",
+    "lfw": "LFW: press photos of a research benchmark, no license stated",
 }
 _NOT_IN_TFDS = {
     "vgg_face2": "VGGFace2 is not in TFDS, and its authors have withdrawn it; a copy "
-    "has the layout PERSON/PHOTO.jpg, so give its folder as PHOTOS, if its licence "
+    "has the layout PERSON/PHOTO.jpg, so give its folder as PHOTOS, if its license "
     "lets you",
 }
 

@@ -29,7 +29,7 @@ SYNTHETIC = "synthetic"
 class SyntheticSource:
     """Made-up people for tests and the smoke config: no file, no download.
 
-    A person is a colour and an embedding; a photo moves the landmarks and the light.
+    A person is a color and an embedding; a photo moves the landmarks and the light.
     Record i is a function of i alone. `num_photos` is ragged on purpose.
     """
 
@@ -112,7 +112,7 @@ def open_source(
     if found != dim:
         raise ValueError(
             f"{data.records} holds embeddings of {found} numbers, model.embedding_dim "
-            f"is {dim}; set model.embedding_dim={found} or prepare with the recogniser "
+            f"is {dim}; set model.embedding_dim={found} or prepare with the recognizer "
             "that the config was made for"
         )
     return source

@@ -121,7 +121,7 @@ def _find_face(
 
 
 def encode_crop(image: UInt8[np.ndarray, "s s 3"]) -> bytes:
-    """JPEG 95 with full colour resolution: 44 dB, and twice as quick to read as PNG."""
+    """JPEG 95 with full color resolution: 44 dB, and twice as quick to read as PNG."""
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
         95,

@@ -34,7 +34,7 @@ class Record:
       image: the aligned crop, an encoded JPEG.
       landmarks: (5, 2) float32, the five points in crop pixels, see `faces.align`.
       matrix: (2, 3) float32, the similarity photo -> crop; its inverse leads back.
-      embedding: (d,) float32, unit length, from the recogniser the folder names.
+      embedding: (d,) float32, unit length, from the recognizer the folder names.
       person: whose face it is.
       person_id: a number for `person`, the same in all splits.
       photo: where the photo came from, relative to the folder given to `prepare`.

@@ -1,4 +1,4 @@
-"""Random views of a record: flip, colour, mask. Numpy in, numpy out, fixed shapes.
+"""Random views of a record: flip, color, mask. Numpy in, numpy out, fixed shapes.
 
 Owns augmentation. All randomness comes from the generator given, so a view is a
 function of (record, generator state). Pixels stay uint8; the training step does the
@@ -29,7 +29,7 @@ def jitter_color(
 ) -> UInt8[np.ndarray, "s s 3"]:
     """Random brightness, contrast and saturation, each a factor in 1 +- strength.
 
-    Contrast turns about mid-grey, so that it is one table with brightness.
+    Contrast turns about mid-gray, so that it is one table with brightness.
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     levels = (np.arange(256) * brightness - 127.5) * contrast + 127.5
@@ -52,7 +52,7 @@ def random_view(
       image: aligned crop, RGB.
       landmarks: the five points in the crop, (x, y) pixels.
       flip_prob: chance of a mirror image, in [0, 1].
-      color_jitter: strength for `jitter_color`; 0 leaves colours alone.
+      color_jitter: strength for `jitter_color`; 0 leaves colors alone.
     """
     if rng.random() < flip_prob:
         image, landmarks = flip(image, landmarks)

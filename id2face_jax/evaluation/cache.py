@@ -2,7 +2,7 @@
 
 Owns the chunks: arrays of a few photos in one .npz, written in one rename, so a file
 is whole or not there. A folder's name carries a hash of everything its numbers depend
-on; a changed model, seed, recogniser or photo gets a folder of its own.
+on; a changed model, seed, recognizer or photo gets a folder of its own.
 """
 
 import hashlib

@@ -143,9 +143,9 @@ class Context:
     def embeddings(
         self, outputs: Outputs, name: str, swap_channels: bool = False
     ) -> np.ndarray:
-        """(n, d) unit embeddings of outputs by one recogniser.
+        """(n, d) unit embeddings of outputs by one recognizer.
 
-        swap_channels: exchange red and blue first, to check the recogniser's wiring.
+        swap_channels: exchange red and blue first, to check the recognizer's wiring.
         """
         recognizer, faces = self.recognizers[name], self.faces(outputs)
 
@@ -217,7 +217,7 @@ class Context:
         return int(np.abs(again.astype(int) - first).max())
 
     def requested(self, outputs: Outputs) -> np.ndarray:
-        """(n, d) embeddings that the method was asked to show, built-in recogniser."""
+        """(n, d) embeddings that the method was asked to show, built-in recognizer."""
 
         def look(rows, crops, chunk):
             del crops, chunk

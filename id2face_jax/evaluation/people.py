@@ -58,7 +58,7 @@ class Batch:
       images: aligned crops, RGB.
       landmarks: five points a crop, (x, y) pixels.
       masks: identity region in [0, 1].
-      embeddings: unit, of the built-in recogniser, from the records.
+      embeddings: unit, of the built-in recognizer, from the records.
       rows: which faces of the People these are.
       digests: what the crops hold, see anonymize.keys.
       names: whose faces they are.

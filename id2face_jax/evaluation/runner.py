@@ -44,7 +44,7 @@ def make_row(
     with_attacks: bool,
 ) -> dict:
     """One row of the table: every figure of one method."""
-    people, judge = context.people, main_recognizer(context)
+    people, recognizer = context.people, main_recognizer(context)
     outputs = context.outputs(method)
     out = figures.Figures()
     out.fields |= {"method": method.name, "meaning": method.meaning}
@@ -66,11 +66,11 @@ def make_row(
         )
     figures.utility_figures(out, context, outputs, sources)
     figures.quality_figures(out, context, outputs, sources)
-    impostors = clean[judge].calibration.impostors
-    diversity.put_figures(out, context, outputs, impostors, judge)
+    impostors = clean[recognizer].calibration.impostors
+    diversity.put_figures(out, context, outputs, impostors, recognizer)
     out.fields["fairness"] = fairness.by_bins(context, outputs, clean, bins)
     if with_attacks:
-        out.fields["attacks"] = attacks.attack(context, outputs, judge)
+        out.fields["attacks"] = attacks.attack(context, outputs, recognizer)
     else:
         out.skip("attacks", "no --attacks given")
     out.fields["repeat_max_difference"] = context.repeat_difference(outputs)
@@ -122,7 +122,7 @@ def evaluate(
     """The whole result, ready for JSON; see docs/evaluation.md for the fields.
 
     Args:
-      context: people, judges and cache.
+      context: people, networks and cache.
       methods: the rows, in order.
       generator: of the methods that have one.
       path, split: where the people are from, for the record.
@@ -137,8 +137,8 @@ def evaluate(
     ]
     failures = [
         failure
-        for name, judge in recognizers.items()
-        for failure in verdict.judge_failures(name, judge)
+        for name, fields in recognizers.items()
+        for failure in verdict.recognizer_failures(name, fields)
     ] + [failure for row in rows for failure in row["failures"]]
     return {
         "schema_version": SCHEMA_VERSION,

@@ -104,7 +104,7 @@ def make_context(
       pose, expression, second_detector: ONNX files; see `models`.
 
     Raises:
-      ValueError: a file that is not there, or two recognisers of one name.
+      ValueError: a file that is not there, or two recognizers of one name.
     """
     given = [*recognizers, *pose, *filter(None, (expression, second_detector))]
     for path in given:
@@ -113,7 +113,7 @@ def make_context(
     named = {pathlib.Path(path).stem: path for path in recognizers}
     if len(named) < len(recognizers) or BUILT_IN in named:
         raise ValueError(
-            f"recognisers {', '.join(recognizers)} share a name; rename a file, since "
+            f"recognizers {', '.join(recognizers)} share a name; rename a file, since "
             f"figures are named after files ({BUILT_IN} is the built-in one)"
         )
     networks = {BUILT_IN: _built_in()}

@@ -3,12 +3,12 @@
 dlib's raw vectors share a large mean: cosines of different people average 0.84. This
 module owns the map that takes it away, raw -> unit((raw - mean) @ matrix), how it is
 chosen, and the thresholds that go with it. It is fitted on people a model may train on
-(the `train` split of records), never on those that judge it.
+(the `train` split of records), never on those that it is measured on.
 
     python -m id2face_jax.data.fit_whitening RECORDS --out FILE.npz
 
 refits it. Candidates are compared by cross-fitting: each fifth of the people is scored
-by maps fitted on the others, so no one is judged by a map that has seen them.
+by maps fitted on the others, so no one is measured by a map that has seen them.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ def load(path: pathlib.Path = FILE) -> Whitening:
         )
 
 
-def judge() -> dict:
+def frozen_recognizer() -> dict:
     """dlib's network and the map, for `objectives`: {"params", "mean", "matrix"}."""
     fitted = load()
     params = dlib_file.load_params()
@@ -150,7 +150,7 @@ def _make_discriminant(shrink: float, strength: float) -> Callable:
     return fit
 
 
-# Names give the shrinkage: 0 trusts the covariance, 1 is plain centring.
+# Names give the shrinkage: 0 trusts the covariance, 1 is plain centering.
 CANDIDATES: dict[str, Callable[[Statistics], np.ndarray]] = {
     "centered": _make_total(0.0, 0.0),
     **{f"whitened {s}": _make_total(-0.5, s) for s in (0.0, 0.1, 0.3, 0.5, 0.8)},

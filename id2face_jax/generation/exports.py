@@ -197,7 +197,7 @@ def save_export(
     try:
         with ocp.PyTreeCheckpointer() as writer:
             writer.save(scratch / WEIGHTS, stored)
-        # Orbax notes there where it wrote, which is nobody's business.
+        # Orbax notes there where it wrote, a path that must not leave this machine.
         (scratch / WEIGHTS / "commit_success.txt").write_text("committed\n")
         (scratch / CONFIG).write_text(to_json(config) + "\n")
         scratch.chmod(0o755)

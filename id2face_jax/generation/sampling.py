@@ -85,7 +85,7 @@ def sample(
     Args:
       config, weights: of `checkpoint.load_weights`.
       faces: as of `load_faces`.
-      seeds: (n,) uint32; a face depends on its own seed, not on its neighbours.
+      seeds: (n,) uint32; a face depends on its own seed, not on its neighbors.
       mode, num_steps, angle: see `generate.generate`.
     """
     num = len(seeds)
@@ -120,7 +120,7 @@ def sample_columns(
     """Source, own identity back, NUM_ANONYMOUS faces by `mode`; and their titles.
 
     seed: column j of face i has the seed (seed, j, i), so another `seed` gives other
-    strangers.
+    faces.
     """
     num = faces.images.shape[0]
 

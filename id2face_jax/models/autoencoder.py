@@ -2,7 +2,7 @@
 
 Owns E and D of the method. Design (ours): E is a fixed transform, D is learned.
 
-E cuts the picture into square cells, turns RGB into an orthonormal opponent colour
+E cuts the picture into square cells, turns RGB into an orthonormal opponent color
 space and keeps the `latent_channels` strongest coefficients of each cell's orthonormal
 DCT-II, in an order measured on faces. On 128 px LFW crops 24 of the 192 coefficients
 of an 8x8 cell keep 35.5 dB of PSNR; a learned encoder of the same latent size reached

@@ -49,10 +49,10 @@ def make_pixel_critic(config: ml_collections.ConfigDict) -> Critic:
 
 def make_model(config: ml_collections.ConfigDict) -> ID2Face:
     """The trainable networks of config.model."""
-    model, portrait = config.model, None
+    model, template = config.model, None
     if model.portrait:
         side = config.data.image_size // make_autoencoder(config).factor
-        portrait = (side, side, config.autoencoder.latent_channels)
+        template = (side, side, config.autoencoder.latent_channels)
     return ID2Face(
         embedding_dim=model.embedding_dim,
         identity_dim=model.identity_dim,
@@ -66,7 +66,7 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         verifier_dim=config.loss.verifier_dim,
         condition_dim=model.condition_dim,
         identity_space=model.identity_space,
-        portrait_shape=portrait,
+        template_shape=template,
         critic_dim=config.loss.critic_dim,
         unet=_make_unet(config),
         dtype=jnp.dtype(config.train.dtype),

@@ -31,7 +31,7 @@ class ID2Face(nn.Module):
 
     unet: any module with the call of `denoise`; it becomes the submodule `unet`.
     identity_space: one of IDENTITY_SPACES.
-    portrait_shape: of the latent, for the recomposer's portrait; None: no portrait.
+    template_shape: of the latent, for the recomposer's template; None: no template.
     critic_dim: width of the critic (config.loss.critic_dim); 0: none.
     verifier_dim: width of the verifier (config.loss.verifier_dim); 0: none.
     identity_grid: cells of the identity map on each axis; 0: a vector alone.
@@ -48,7 +48,7 @@ class ID2Face(nn.Module):
     attribute_stride: int
     unet: nn.Module
     identity_space: str = "vae"
-    portrait_shape: tuple[int, int, int] | None = None
+    template_shape: tuple[int, int, int] | None = None
     critic_dim: int = 0
     verifier_dim: int = 0
     identity_grid: int = 0
@@ -82,7 +82,7 @@ class ID2Face(nn.Module):
         self.recomposer = Recomposer(
             self.condition_dim,
             self.identity_grid,
-            self.portrait_shape,
+            self.template_shape,
             dtype=self.dtype,
         )
         if self.verifier_dim:
@@ -112,7 +112,7 @@ class ID2Face(nn.Module):
         """Unit vectors of the verifier, near each other for photos of one person."""
         return self.verifier(mu)
 
-    def judge_latents(
+    def criticize_latents(
         self, z: Float[Array, "b h h c"], mask: Float[Array, "b h h 1"]
     ) -> Float[Array, "b k k"]:
         """The critic's logits, a patch each; z is of about unit variance."""
@@ -146,6 +146,6 @@ class ID2Face(nn.Module):
         if self.verifier_dim:
             self.verify_attributes(a)
         if self.critic_dim:
-            self.judge_latents(z, mask)
+            self.criticize_latents(z, mask)
         condition = self.recompose(self.decode_identity(mu), a, jnp.ones(f.shape[0]))
         return self.denoise(z, zm, mask, t, condition)

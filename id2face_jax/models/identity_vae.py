@@ -1,4 +1,4 @@
-"""The identity VAE (IVAE): recogniser embedding <-> identity latent u.
+"""The identity VAE (IVAE): recognizer embedding <-> identity latent u.
 
 The paper states that an identity VAE models identity features and that a random
 identity is sampled from the learned space (abstract); layers and sizes are ours.
@@ -28,7 +28,7 @@ class IdentityVAE(nn.Module):
     """Encoder and decoder MLPs around the identity latent.
 
     Args (from config.model):
-      embedding_dim: length of the recogniser's embedding f.
+      embedding_dim: length of the recognizer's embedding f.
       latent_dim: length of u.
       hidden_dim: width of the residual layers.
     """

@@ -29,7 +29,7 @@ def depth_to_space(x: Float[Array, "b h w c"], block: int) -> Array:
 def overlap_add(x: Float[Array, "b h w c"], patch: int) -> Array:
     """Sums overlapping patches of 2*patch pixels laid every `patch` pixels.
 
-    x: (b, h, w, 4*patch*patch*k), each token a (2*patch, 2*patch, k) patch centred
+    x: (b, h, w, 4*patch*patch*k), each token a (2*patch, 2*patch, k) patch centered
     on its cell. Returns (b, h*patch, w*patch, k). It is a transposed convolution of
     kernel 2*patch and stride patch, written as one dense layer and four shifts; the
     overlap is what keeps block borders out of the picture.
@@ -90,11 +90,11 @@ class ShiftConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        def centre(key, shape, dtype=jnp.float32):
+        def center(key, shape, dtype=jnp.float32):
             noise = 0.1 * jax.random.normal(key, shape, dtype)
             return noise.at[1, 1].add(1.0)
 
-        kernel = self.param("kernel", centre, (3, 3, x.shape[-1])).astype(self.dtype)
+        kernel = self.param("kernel", center, (3, 3, x.shape[-1])).astype(self.dtype)
         x = x.astype(self.dtype)
         height, width = x.shape[1:3]
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

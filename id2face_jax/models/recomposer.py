@@ -7,13 +7,13 @@ with its own variational penalty, so that what the identity already supplies is
 expensive to repeat.
 
     (1)  q(a | z) = N(mu(z), diag exp(logvar(z))) on a grid coarser than the latent's
-    (2)  condition = (c_u(f_hat), vector or map; map c_a(a); portrait P(f_hat))
+    (2)  condition = (c_u(f_hat), vector or map; map c_a(a); template P(f_hat))
     (3)  P(f) = W f + b                            trained as E[z | f], by squared error
 
-The portrait (ours) is the latent of the average picture of a face with that embedding.
-Crops are aligned, so this linear map alone is a blurred face that a recogniser takes
-for the one asked for; with the vector alone the UNet had not begun to listen to the
-identity after 1,000 steps.
+The identity template (ours) is the latent of the average picture of a face with that
+embedding. Crops are aligned, so this linear map alone is a blurred face that a
+recognizer takes for the one asked for; with the vector alone the UNet had not begun to
+listen to the identity after 1,000 steps.
 
 A noisy bottleneck alone keeps what helps to denoise, and a face helps. So an adversary
 reads the identity out of a while both train (Ganin et al. 2016): what it can read, the
@@ -40,13 +40,13 @@ class Condition:
     Attributes:
       identity: who, as a vector.
       attributes: everything else, as a coarse map.
-      portrait: the latent of the average picture of that identity; None: not used.
+      template: the latent of the average picture of that identity; None: not used.
       identity_map: who, place by place; None: the vector stands for every place.
     """
 
     identity: Float[Array, "b k"]
     attributes: Float[Array, "b g g k"]
-    portrait: Float[Array, "b h h c"] | None = None
+    template: Float[Array, "b h h c"] | None = None
     identity_map: Float[Array, "b m m k"] | None = None
 
 
@@ -79,7 +79,7 @@ class LeakProbe(nn.Module):
     """Guesses the identity embedding from the attribute latent's mean: the adversary.
 
     Args:
-      embedding_dim: length of the recogniser's embedding.
+      embedding_dim: length of the recognizer's embedding.
       dim: width.
     """
 
@@ -99,7 +99,7 @@ class Verifier(nn.Module):
     """Tells whether two attribute latents are of one person: the second adversary.
 
     It learns from which photos belong together, not from a recognizer's embedding, so
-    it also finds likeness that the recognizer does not see.
+    it also finds similarity that the recognizer does not see.
 
     Args:
       embedding_dim: length of its vectors.
@@ -123,13 +123,13 @@ class Recomposer(nn.Module):
 
     Args:
       dim: length of the identity vector and channels of the attribute map.
-      portrait_shape: (h, h, c) of the latent; None: no portrait.
+      template_shape: (h, h, c) of the latent; None: no template.
       identity_grid: cells of the identity map on each axis; 0: no map.
     """
 
     dim: int
     identity_grid: int = 0
-    portrait_shape: tuple[int, int, int] | None = None
+    template_shape: tuple[int, int, int] | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -151,17 +151,17 @@ class Recomposer(nn.Module):
         )
         keep = keep_identity[:, None].astype(h.dtype)
         identity = keep * rms_norm(h) + (1.0 - keep) * null.astype(h.dtype)
-        portrait = None
-        if self.portrait_shape is not None:
+        template = None
+        if self.template_shape is not None:
             draw = nn.Dense(
-                math.prod(self.portrait_shape),
+                math.prod(self.template_shape),
                 kernel_init=nn.initializers.zeros,
-                name="portrait",
+                name="portrait",  # as stored weights call it
             )
             # Without an identity this is b, the average face.
             # It must not pull the identity space towards what is easy to draw.
             alone = keep * jax.lax.stop_gradient(scaled)
-            portrait = draw(alone).reshape(-1, *self.portrait_shape)
+            template = draw(alone).reshape(-1, *self.template_shape)
         where = None
         if self.identity_grid:
             grid = (self.identity_grid, self.identity_grid, self.dim)
@@ -169,4 +169,4 @@ class Recomposer(nn.Module):
             where = rms_norm(spread(identity).reshape(-1, *grid))
         h = nn.Dense(self.dim, dtype=self.dtype, name="attributes_in")(a)
         attributes = MixBlock(2.0, dtype=self.dtype, name="attributes_mix")(h)
-        return Condition(identity, rms_norm(attributes), portrait, where)
+        return Condition(identity, rms_norm(attributes), template, where)

@@ -2,7 +2,7 @@
 
 Owns the U shape. Three ideas, all ours: (1) dense layers do the work (see `layers`);
 (2) a harmonizer stands where a block's normalisation would; (3) the input holds the
-noisy latent z_t, the masked image's latent z_m, the mask and the portrait of the
+noisy latent z_t, the masked image's latent z_m, the mask and the template of the
 wanted identity side by side.
 """
 
@@ -117,9 +117,9 @@ class UNet(nn.Module):
         h = time_embedding(t, 128).astype(self.dtype)
         temb = nn.silu(dense(256, "time_in")(h))
         known = [zt, zm, mask]
-        if condition.portrait is not None:
+        if condition.template is not None:
             # It is trained by its own error, and stays an honest average that way.
-            known.append(jax.lax.stop_gradient(condition.portrait))
+            known.append(jax.lax.stop_gradient(condition.template))
         x = jnp.concatenate(known, axis=-1).astype(self.dtype)
         x = nn.Conv(self.dims[0], (3, 3), dtype=self.dtype, name="stem")(x)
         skips = []

@@ -59,6 +59,7 @@ def frozen_shapes(config: ml_collections.ConfigDict) -> dict:
     frozen = {"autoencoder": params}
     if steps.needs_recognizer(config):
         frozen["recognizer"] = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), whitening.judge()
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+            whitening.frozen_recognizer(),
         )
     return frozen

@@ -20,7 +20,7 @@ PANELS = (
     ("recomposition error", ("recomposition",)),
     ("the same by noise", tuple(f"recomposition_t{i}" for i in range(1, 5))),
     ("identity: 1 - cosine", ("identity_reconstruction", "identity_consistency")),
-    ("judged: identity 1 - cosine, source", ("judged_identity", "judged_source")),
+    ("identity loss: asked, source", ("asked_identity", "source_identity")),
     ("leak: 1 - cosine read from attributes", ("leak_probe",)),
 )
 

@@ -43,8 +43,8 @@ def make_grid(
     draw = ImageDraw.Draw(canvas)
     for column, label in enumerate(labels):
         left = _GAP + column * (width + _GAP)
-        centre = (left + width / 2, top / 2)
-        draw.text(centre, label, fill=_INK, font=font, anchor="mm")
+        center = (left + width / 2, top / 2)
+        draw.text(center, label, fill=_INK, font=font, anchor="mm")
         for row in range(num_rows):
             cell = Image.fromarray(cells[row, column])
             canvas.paste(cell, (left, top + row * (height + _GAP)))

@@ -12,7 +12,7 @@ VAE, bidirectional latent alignment: abstract); every formula is ours. For a pai
     (7)  attribute KL    sum KL(q(a|z) | N(0,1))
     (8)  leak probe      1 - <P(mu*), f>                   trains the adversary P alone
     (9)  identity leak   max(<P*(mu), f>, 0)               trains the encoder against it
-    (10) portrait        |w (W f* + b - z)|^2, f the identity of the other photo
+    (10) template        |w (W f* + b - z)|^2, f the identity of the other photo
 
 Deployed rows ask for a sampled g, orthogonal to f, and have no photo to denoise to.
 With F a frozen recognizer that looks at the composited estimate of x0 (training only):

@@ -117,8 +117,8 @@ class Recomposition:
         error *= self.prediction.weight(sigma, self.weights.max_v_weight)
         terms["recomposition"] = losses.mean_over(error, own)
         terms["attribute_kl"] = losses.attribute_kl(mu, logvar)
-        if condition.portrait is not None:
-            drawn = losses.masked_error(condition.portrait, z, mask, self._outside)
+        if condition.template is not None:
+            drawn = losses.masked_error(condition.template, z, mask, self._outside)
             terms["portrait"] = losses.mean_over(drawn, own)
         terms |= self._adversary_terms(params, side, mu)
         if self.weights.deployed_every:
@@ -283,7 +283,7 @@ class Recomposition:
 
         def read(x, still: bool):
             own = _still(params) if still else params
-            return self._apply(own, scale * x, mask, method="judge_latents")
+            return self._apply(own, scale * x, mask, method="criticize_latents")
 
         def mean(logits):
             return jnp.mean(is_late * losses.patch_mean(logits, mask))

@@ -1,12 +1,12 @@
 """Makes evidence.md and evidence.json: what `id2face anonymize` does to real photos.
 
-.venv/bin/python -m studies.anonymizing.evidence PEOPLE --judge A.onnx [--judge B.onnx]
-    --detector yunet.onnx [--num 200] [--batch-sizes 1 4 16] [--work runs/evidence]
-    [--out docs/anonymizing]
+.venv/bin/python -m studies.anonymizing.evidence PEOPLE --recognizer A.onnx
+    [--recognizer B.onnx] --detector yunet.onnx [--num 200]
+    [--batch-sizes 1 4 16] [--work runs/evidence] [--out docs/anonymizing]
 
-PEOPLE is a folder PERSON/PHOTO.jpg of people whom the model was not trained on. Judges
-and detector look at the results and had no part in making them. Photos stay in --work;
-what goes to --out holds counts alone.
+PEOPLE is a folder PERSON/PHOTO.jpg of people whom the model was not trained on. The
+recognizers and the detector look at the results and had no part in making them. Photos
+stay in --work; what goes to --out holds counts alone.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 from studies.anonymizing import corpus, independent, tables, video
 
 BIN = pathlib.Path(sys.executable).parent
-CALIBRATION = 300  # photos on which judges are calibrated, each of another person
+CALIBRATION = 300  # photos on which recognizers are calibrated, each of another person
 FEW = 20  # photos of the small run, which also give the speed by batch size
 
 
@@ -61,7 +61,7 @@ class Work:
     root: pathlib.Path
     people: list[str]
     detector: independent.Detector
-    judges: list[independent.Judge] = dataclasses.field(default_factory=list)
+    recognizers: list[independent.Calibrated] = dataclasses.field(default_factory=list)
 
     @property
     def inputs(self) -> pathlib.Path:
@@ -76,7 +76,7 @@ class Work:
 
 
 def prepare(args: argparse.Namespace) -> Work:
-    """An empty working folder with the corpus, and the judges with their thresholds."""
+    """An empty working folder with the corpus, and the recognizers, calibrated."""
     if args.work.exists():
         shutil.rmtree(args.work)
     folder = args.work / "input"
@@ -88,8 +88,8 @@ def prepare(args: argparse.Namespace) -> Work:
     pair = [(image, found[0][0]) for image, found in faces if len(found) == 1][:2]
     corpus.write_odd(folder / "odd", corpus.join(*pair[0], *pair[1]))
     known = photos[:CALIBRATION]
-    work.judges = [
-        independent.calibrated(path, known, work.detector) for path in args.judge
+    work.recognizers = [
+        independent.calibrated(path, known, work.detector) for path in args.recognizer
     ]
     del work.sources  # there are more by now
     return work
@@ -147,7 +147,7 @@ def small_runs(work: Work, sizes: Sequence[int]) -> list[dict]:
     return rows
 
 
-def judged(
+def outcomes(
     work: Work, results: dict[pathlib.Path, pathlib.Path], lying: bool = False
 ) -> dict[pathlib.Path, dict]:
     """What became of each source that has a result.
@@ -168,7 +168,7 @@ def judged(
         same_size = before.shape == after.shape
         seen = []
         if same_size:
-            seen = independent.compare(before, after, work.detector, work.judges)
+            seen = independent.compare(before, after, work.detector, work.recognizers)
         found[source] = {
             "unchanged": same_bytes or (same_size and np.array_equal(before, after)),
             "seen": seen,
@@ -178,11 +178,11 @@ def judged(
 
 
 def figures(work: Work, found: dict[pathlib.Path, dict]) -> dict:
-    """Counts over files and faces of what `judged` says."""
+    """Counts over files and faces of what `outcomes` says."""
     faces = [face for one in found.values() for face in one["seen"]]
 
-    def known(face, judge):
-        return face.cosines[judge.name] >= judge.threshold
+    def known(face, recognizer):
+        return face.cosines[recognizer.name] >= recognizer.threshold
 
     return {
         "outputs": len(found),
@@ -190,13 +190,13 @@ def figures(work: Work, found: dict[pathlib.Path, dict]) -> dict:
         "faces": len(faces),
         "untouched_faces": sum(face.is_untouched for face in faces),
         "recognized_faces": {
-            j.name: sum(known(face, j) for face in faces) for j in work.judges
+            r.name: sum(known(face, r) for face in faces) for r in work.recognizers
         },
         "recognized_outputs": {
-            j.name: sum(
-                any(known(face, j) for face in one["seen"]) for one in found.values()
+            r.name: sum(
+                any(known(face, r) for face in one["seen"]) for one in found.values()
             )
-            for j in work.judges
+            for r in work.recognizers
         },
     }
 
@@ -212,7 +212,7 @@ def odd_row(work: Work, one: dict | None) -> str:
     known = [
         face
         for face in one["seen"]
-        if any(face.cosines[j.name] >= j.threshold for j in work.judges)
+        if any(face.cosines[r.name] >= r.threshold for r in work.recognizers)
     ]
     untouched = sum(face.is_untouched for face in one["seen"])
     words = [f"**{untouched} untouched**"] if untouched else []
@@ -225,7 +225,7 @@ def ours(work: Work) -> dict:
     out = work.root / "id2face"
     ran = work.run("id2face", "anonymize", str(work.inputs), "-o", str(out), "--quiet")
     results = {s: out / s.relative_to(work.inputs) for s in work.sources}
-    found = judged(work, results)
+    found = outcomes(work, results)
     files = report_of(out)["files"]
     states = {file["input"]: file for file in files}
     odd = {}
@@ -270,7 +270,7 @@ def theirs(work: Work) -> dict:
         if source.parent.name == "odd":
             alone = work.run("deface", str(folder / "odd" / source.name))
             odd[source.name] = {"code": alone.code}
-    found = judged(work, results, lying=True)
+    found = outcomes(work, results, lying=True)
     for source in work.sources:
         if source.name in odd:
             odd[source.name]["result"] = odd_row(work, found.get(source))
@@ -287,7 +287,9 @@ def theirs(work: Work) -> dict:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("people", type=pathlib.Path, metavar="PEOPLE")
-    parser.add_argument("--judge", type=pathlib.Path, action="append", required=True)
+    parser.add_argument(
+        "--recognizer", type=pathlib.Path, action="append", required=True
+    )
     parser.add_argument("--detector", type=pathlib.Path, required=True)
     parser.add_argument("--num", type=int, default=200)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16])
@@ -299,9 +301,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     content = {
         "photos": len(work.people),
         "people": len(set(work.people)),
-        "judges": [
-            {"name": j.name, "threshold": round(j.threshold, 3), "pairs": j.num_pairs}
-            for j in work.judges
+        "recognizers": [
+            {"name": r.name, "threshold": round(r.threshold, 3), "pairs": r.num_pairs}
+            for r in work.recognizers
         ],
         "cores": os.cpu_count(),
         "load_before": os.getloadavg()[0],

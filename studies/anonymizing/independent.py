@@ -58,8 +58,8 @@ def _is_shaped(points: np.ndarray) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judge:
-    """A recognizer, and the cosine that it reaches for 0.1 % of pairs of strangers."""
+class Calibrated:
+    """A recognizer, and the cosine above which 0.1 % of different people are."""
 
     name: str
     recognizer: OnnxRecognizer
@@ -69,8 +69,8 @@ class Judge:
 
 def calibrated(
     path: pathlib.Path, photos: Sequence[pathlib.Path], detector: Detector
-) -> Judge:
-    """The judge, with its threshold measured on PERSON/PHOTO.jpg as they are."""
+) -> Calibrated:
+    """The recognizer, with its threshold measured on PERSON/PHOTO.jpg as they are."""
     recognizer = OnnxRecognizer(path)
     vectors, owners = [], []
     for photo in photos:
@@ -79,10 +79,10 @@ def calibrated(
             vectors.append(recognizer([image], points[None])[0])
             owners.append(photo.parent.name)
     cosines = np.stack(vectors) @ np.stack(vectors).T
-    strangers = np.triu(np.array(owners)[:, None] != np.array(owners)[None])
-    pairs = cosines[strangers]
+    impostors = np.triu(np.array(owners)[:, None] != np.array(owners)[None])
+    pairs = cosines[impostors]
     threshold = float(np.quantile(pairs, 1 - _FAR))
-    return Judge(path.stem, recognizer, threshold, len(pairs))
+    return Calibrated(path.stem, recognizer, threshold, len(pairs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Seen:
 
     Attributes:
       change: mean difference of the pixels in its box, gray levels.
-      cosines: by judge, the highest to any face of the original.
+      cosines: by recognizer, the highest to any face of the original.
     """
 
     change: float
@@ -103,7 +103,10 @@ class Seen:
 
 
 def compare(
-    before: np.ndarray, after: np.ndarray, detector: Detector, judges: Sequence[Judge]
+    before: np.ndarray,
+    after: np.ndarray,
+    detector: Detector,
+    recognizers: Sequence[Calibrated],
 ) -> list[Seen]:
     """What the eyes see in `after` of each face of `before`; both of one size."""
     faces = detector(before)
@@ -112,23 +115,23 @@ def compare(
     now = [points for _, points in detector(after)]
     difference = np.abs(before.astype(np.int16) - after).mean(axis=-1)
     sources = {
-        judge.name: judge.recognizer(
+        calibrated.name: calibrated.recognizer(
             [before] * len(faces), np.stack([points for _, points in faces])
         )
-        for judge in judges
+        for calibrated in recognizers
     }
     seen = []
     for box, points in faces:
         left, top, right, bottom = np.maximum(np.round(box).astype(int), 0)
         views = np.stack([points, *(other for other in now if _is_near(other, box))])
         cosines = {
-            judge.name: float(
+            calibrated.name: float(
                 np.max(
-                    judge.recognizer([after] * len(views), views)
-                    @ sources[judge.name].T
+                    calibrated.recognizer([after] * len(views), views)
+                    @ sources[calibrated.name].T
                 )
             )
-            for judge in judges
+            for calibrated in recognizers
         }
         change = float(difference[top:bottom, left:right].mean())
         seen.append(Seen(change, cosines))

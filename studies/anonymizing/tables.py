@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 def page(content: Mapping) -> str:
     """evidence.md."""
-    judges = "; ".join(
-        f"{j['name']}: cosine {j['threshold']} ({j['pairs']:,} pairs of strangers)"
-        for j in content["judges"]
+    recognizers = "; ".join(
+        f"{r['name']}: cosine {r['threshold']} "
+        f"({r['pairs']:,} pairs of different people)"
+        for r in content["recognizers"]
     )
     many = content["id2face"]
     memory = ", ".join(
@@ -21,7 +22,7 @@ def page(content: Mapping) -> str:
         "[evidence.py](../../studies/anonymizing/evidence.py), which says how; numbers "
         f"in [evidence.json](evidence.json). {content['cores']} cores, load "
         f"{content['load_before']:.1f} before. A face counts as known again where an "
-        f"independent recognizer reaches its threshold at FAR 0.1 % ({judges}).",
+        f"independent recognizer reaches its threshold at FAR 0.1 % ({recognizers}).",
         "## Side by side",
         _side_by_side(content),
         f"Files of id2face by state: {_counts(many['states'])}. Faces: "
@@ -66,8 +67,8 @@ def _side_by_side(content: Mapping) -> str:
         ("faces in their originals, second detector", *(x["faces"] for x in both)),
         ("of these untouched", *(x["untouched_faces"] for x in both)),
     ]
-    for judge in content["judges"]:
-        name = judge["name"]
+    for recognizer in content["recognizers"]:
+        name = recognizer["name"]
         rows += [
             (
                 f"faces known again by {name}",

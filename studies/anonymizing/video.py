@@ -24,7 +24,7 @@ def make(work) -> dict:
     record = json.loads(report.read_text())["files"][0]
     before, after = _frames(clip), _frames(out)
     seen = [
-        independent.compare(old.pixels, new.pixels, work.detector, work.judges)
+        independent.compare(old.pixels, new.pixels, work.detector, work.recognizers)
         for old, new in zip(before, after, strict=True)
     ]
     faces = [face for frame in seen for face in frame]
@@ -43,8 +43,8 @@ def make(work) -> dict:
         "frames_without_sure_face": sum(not frame for frame in seen),
         "untouched_faces": sum(face.is_untouched for face in faces),
         "recognized_faces": {
-            j.name: sum(face.cosines[j.name] >= j.threshold for face in faces)
-            for j in work.judges
+            r.name: sum(face.cosines[r.name] >= r.threshold for face in faces)
+            for r in work.recognizers
         },
         "blurred_frames": sum(face["blurred_frames"] for face in record["faces"]),
         "flicker": record["flicker"],

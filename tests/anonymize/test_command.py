@@ -207,7 +207,7 @@ def test_key_from_folder_names(loaded):
     assert not pathlib.Path("k.gallery").exists()
 
 
-def test_key_by_likeness_keeps_a_gallery(loaded):
+def test_key_by_similarity_keeps_a_gallery(loaded):
     cli.main(["key", "k"])
     command = "anonymize photos -o out --key-file k".split()
     assert cli.main(command) == 0 and pathlib.Path("k.gallery").exists()

@@ -26,7 +26,9 @@ def row(frechet: float, found: float = 1.0) -> dict:
     }
 
 
-def test_it_evaluates_validation_people_without_judges(script, monkeypatch, tmp_path):
+def test_it_evaluates_validation_people_by_no_further_network(
+    script, monkeypatch, tmp_path
+):
     commands = []
 
     def run(command, cwd):
@@ -43,8 +45,8 @@ def test_it_evaluates_validation_people_without_judges(script, monkeypatch, tmp_
     (command,) = commands
     assert command[command.index("--split") + 1] == "validation"
     assert command[command.index("--steps") + 1] == "6"
-    judges = {"--recognizer", "--pose", "--expression", "--second-detector"}
-    assert not judges & set(command) and "test" not in command
+    networks = {"--recognizer", "--pose", "--expression", "--second-detector"}
+    assert not networks & set(command) and "test" not in command
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""ONNX files of recognisers, written node by node as PyTorch's exporter writes them."""
+"""ONNX files of recognizers, written node by node as PyTorch's exporter writes them."""
 
 import numpy as np
 import onnx

@@ -83,7 +83,7 @@ def test_sizes_are_read_off_the_tensors(spell):
     assert {name: wanted[name] for name in found} == dict(found.items())
 
 
-def test_a_quantising_autoencoder_is_recognised():
+def test_a_quantising_autoencoder_is_recognized():
     tensors = foreign.with_compvis_names(foreign.draw("VQModel"), 2)
     tensors, _ = diffusers.autoencoder_tensors(tensors)
     found = diffusers.autoencoder_config(tensors, {}, "w")

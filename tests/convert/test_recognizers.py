@@ -1,4 +1,4 @@
-"""Recognisers give, converted, what their own files give."""
+"""Recognizers give, converted, what their own files give."""
 
 import jax
 import numpy as np

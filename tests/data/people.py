@@ -1,4 +1,4 @@
-"""Folders of photos, and a recogniser that costs nothing."""
+"""Folders of photos, and a recognizer that costs nothing."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ SMALL = prepare.Crop(64)
 
 
 class MeanRecognizer:
-    """A recogniser in no time: the crop's mean colour."""
+    """A recognizer in no time: the crop's mean color."""
 
     name, dim, threshold = "mean", 3, 0.9
 

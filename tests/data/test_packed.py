@@ -48,7 +48,7 @@ def test_what_is_packed_comes_back(folder):
 
 
 def test_the_recognizer_comes_back_whole(folder):
-    wanted, found = whitening.judge(), packed.load_recognizer(folder)
+    wanted, found = whitening.frozen_recognizer(), packed.load_recognizer(folder)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 

@@ -71,7 +71,7 @@ def test_identities_of_a_tfds_dataset_are_read_without_its_pictures(tmp_path):
     [
         ("celeb_a", "tfds build celeb_a --data_dir .*non-commercial research only"),
         ("celeb_a_hq/256", "tfds build celeb_a_hq/256 .*join them with --people"),
-        ("lfw", "tfds build lfw .*no licence stated"),
+        ("lfw", "tfds build lfw .*no license stated"),
         ("vgg_face2", "VGGFace2 is not in TFDS.*give its folder as PHOTOS"),
     ],
 )

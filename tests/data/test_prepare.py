@@ -23,7 +23,7 @@ def write_odd_photos(root: pathlib.Path) -> dict[str, str]:
     """One photo of every odd kind; file name -> the reason that leaves it out."""
     root.mkdir()
     ASTRONAUT.save(root / "plain.jpg")
-    ASTRONAUT.convert("L").save(root / "grey.png")
+    ASTRONAUT.convert("L").save(root / "gray.png")
     ASTRONAUT.convert("CMYK").save(root / "cmyk.jpg")
     ASTRONAUT.convert("P").save(root / "palette.gif")
     clear = ASTRONAUT.convert("RGBA")
@@ -80,13 +80,13 @@ def test_what_cannot_be_used_is_counted_with_its_reason(odd):
 def test_what_can_be_read_shows_the_same_face(odd):
     _, source, _ = odd
     rows = {pathlib.PurePath(row["photo"]).stem: row for row in source}
-    usable = {"plain", "grey", "cmyk", "palette", "rgba", "deep", "turned"}
+    usable = {"plain", "gray", "cmyk", "palette", "rgba", "deep", "turned"}
     assert set(rows) == usable
     plain = cv2.cvtColor(rows["plain"]["image"], cv2.COLOR_RGB2GRAY).astype(float)
     for name, row in rows.items():
-        grey = cv2.cvtColor(row["image"], cv2.COLOR_RGB2GRAY).astype(float)
-        assert np.corrcoef(grey.ravel(), plain.ravel())[0, 1] > 0.85, name
-        assert abs(grey.mean() - plain.mean()) < 50, name
+        gray = cv2.cvtColor(row["image"], cv2.COLOR_RGB2GRAY).astype(float)
+        assert np.corrcoef(gray.ravel(), plain.ravel())[0, 1] > 0.85, name
+        assert abs(gray.mean() - plain.mean()) < 50, name
 
 
 def test_a_record_leads_back_to_its_photo(odd):

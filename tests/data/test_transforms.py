@@ -55,18 +55,18 @@ def test_no_jitter_changes_no_pixel():
 
 
 def test_jitter_leaves_grey_grey():
-    grey = np.full((SIZE, SIZE, 3), 90, np.uint8)
-    jittered = transforms.jitter_color(_rng(1), grey, 0.5)
-    assert np.ptp(jittered) <= 1  # OpenCV's grey is a rounded weighted sum
+    gray = np.full((SIZE, SIZE, 3), 90, np.uint8)
+    jittered = transforms.jitter_color(_rng(1), gray, 0.5)
+    assert np.ptp(jittered) <= 1  # OpenCV's gray is a rounded weighted sum
     assert jittered[0, 0, 0] != 90
 
 
 def test_jitter_stays_within_its_strength():
-    """Brightness 1.1, contrast 1.1 about mid-grey, and no colour: the farthest."""
+    """Brightness 1.1, contrast 1.1 about mid-gray, and no color: the farthest."""
     for level in (20, 127, 230):
-        grey = np.full((4, 4, 3), level, np.uint8)
+        gray = np.full((4, 4, 3), level, np.uint8)
         for seed in range(20):
-            moved = transforms.jitter_color(_rng(seed), grey, 0.1).astype(float)
+            moved = transforms.jitter_color(_rng(seed), gray, 0.1).astype(float)
             ends = [
                 (level * b - 127.5) * c + 127.5 for b in (0.9, 1.1) for c in (0.9, 1.1)
             ]

@@ -92,7 +92,7 @@ def quick():
 
 
 def planted(name="planted"):
-    """A generator that returns the photo with two grey levels of light."""
+    """A generator that returns the photo with two gray levels of light."""
     return Method(
         name,
         "a generator that passes photos through",

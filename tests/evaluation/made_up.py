@@ -1,4 +1,4 @@
-"""Made-up people, a stand-in recogniser and a tiny random generator, for tests."""
+"""Made-up people, a stand-in recognizer and a tiny random generator, for tests."""
 
 import jax.numpy as jnp
 import ml_collections
@@ -52,7 +52,7 @@ def find(detector, images, landmarks):
 
 
 def look(images, landmarks):
-    """In the place of a recogniser: the colours of a coarse picture, mixed."""
+    """In the place of a recognizer: the colors of a coarse picture, mixed."""
     del landmarks
     x = np.stack([image[::8, ::8].ravel() for image in images]).astype(np.float32)
     mix = np.random.default_rng(0).normal(size=(x.shape[1], DIM)).astype(np.float32)

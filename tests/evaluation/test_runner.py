@@ -12,16 +12,16 @@ from id2face_jax.evaluation.metrics import privacy
 from id2face_jax.evaluation.report import markdown, verdict
 from id2face_jax.evaluation.report import report as reports
 
-JUDGES = ("dlib", "mobilefacenet-y1")
+RECOGNIZERS = ("dlib", "mobilefacenet-y1")
 
 
 def row_of(result, name):
     return next(row for row in result["rows"] if row["method"] == name)
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_untouched_photos_score_the_clean_figures(result, judge):
-    figures = row_of(result, "identity")["recognizers"][judge]
+@pytest.mark.parametrize("recognizer", RECOGNIZERS)
+def test_untouched_photos_score_the_clean_figures(result, recognizer):
+    figures = row_of(result, "identity")["recognizers"][recognizer]
     for far in ("1e-2", "1e-3"):
         assert figures[f"tar_far_{far}"] == figures[f"clean_tar_far_{far}"]
     assert figures["clean_tar_far_1e-2"] > 0.9
@@ -30,20 +30,20 @@ def test_untouched_photos_score_the_clean_figures(result, judge):
     assert figures["source_match_far_1e-3"] == 1
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_a_black_box_scores_chance_although_no_face_is_found(result, judge):
+@pytest.mark.parametrize("recognizer", RECOGNIZERS)
+def test_a_black_box_scores_chance_although_no_face_is_found(result, recognizer):
     row = row_of(result, "black")
-    figures = row["recognizers"][judge]
+    figures = row["recognizers"][recognizer]
     assert row["detection_rate"] == 0
     assert figures["tar_far_1e-2"] < 0.08
     low, high = figures["intervals"]["rank1"]
     assert figures["rank1"] < 0.2 and low <= figures["rank1_chance"] <= high
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_blur_lies_in_between(result, judge):
+@pytest.mark.parametrize("recognizer", RECOGNIZERS)
+def test_blur_lies_in_between(result, recognizer):
     black, blur, clean = (
-        row_of(result, name)["recognizers"][judge]
+        row_of(result, name)["recognizers"][recognizer]
         for name in ("black", "blur", "identity")
     )
     for field in ("rank1", "cosine_mean"):
@@ -54,8 +54,8 @@ def test_a_planted_pass_through_generator_fails_the_run(result):
     assert not result["passed"]
     text = "\n".join(row_of(result, "planted")["failures"])
     assert "the generator passes photos through" in text
-    for judge in JUDGES:
-        assert f"does not anonymize: recogniser {judge}" in text
+    for recognizer in RECOGNIZERS:
+        assert f"does not anonymize: recognizer {recognizer}" in text
     assert all("planted" in failure for failure in result["failures"])
 
 
@@ -100,7 +100,7 @@ def test_the_fields_that_are_promised_are_there(result, tmp_path):
             "identity_control_top1",
         ):
             assert field in row
-        for judge in JUDGES:
+        for recognizer in RECOGNIZERS:
             assert {
                 "clean_tar_far_1e-3",
                 "tar_far_1e-2",
@@ -108,12 +108,12 @@ def test_the_fields_that_are_promised_are_there(result, tmp_path):
                 "rank1",
                 "cosine_mean",
                 "threshold_far_1e-3",
-            } <= set(row["recognizers"][judge])
+            } <= set(row["recognizers"][recognizer])
 
 
-def test_a_recogniser_with_swapped_channels_is_caught(make_context, quick):
+def test_a_recognizer_with_swapped_channels_is_caught(make_context, quick):
     context = make_context()
-    name = JUDGES[1]
+    name = RECOGNIZERS[1]
     honest = context.recognizers[name].run
 
     def swapped(images, landmarks):
@@ -126,8 +126,8 @@ def test_a_recogniser_with_swapped_channels_is_caught(make_context, quick):
     reported = on_clean.describe_recognizers(context, sources, clean)
     failures = [
         failure
-        for judge, fields in reported.items()
-        for failure in verdict.judge_failures(judge, fields)
+        for recognizer, fields in reported.items()
+        for failure in verdict.recognizer_failures(recognizer, fields)
     ]
     assert len(failures) == 1 and name in failures[0]
     assert "wrong channel order" in failures[0]

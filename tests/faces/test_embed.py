@@ -63,7 +63,7 @@ def test_name_and_threshold_are_those_of_the_fitted_map(dlib_recognizer):
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_strangers_differ_and_one_person_does_not(
+def test_people_differ_and_one_person_does_not(
     dlib_recognizer, detector, shared_data, same
 ):
     folder = shared_data / "portraits"

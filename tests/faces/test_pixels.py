@@ -45,7 +45,7 @@ def test_a_wrong_description_is_told_with_its_file(model, text):
         pixels.pixel_form(model)
 
 
-def test_the_judges_are_in_the_list(shared_data):
+def test_the_evaluation_recognizers_are_in_the_list(shared_data):
     forms = [
         pixels.pixel_form(shared_data / "models" / f"mobilefacenet-{name}.onnx")
         for name in ("ms1m", "y1")

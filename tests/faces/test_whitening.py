@@ -26,7 +26,7 @@ def impostor_mean(vectors, ids) -> float:
     return float(cosines[ids[:, None] != ids[None]].mean())
 
 
-def test_strangers_have_no_cosine_left():
+def test_different_people_have_no_cosine_left():
     raw, ids = people()
     unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     assert impostor_mean(unit, ids) > 0.8

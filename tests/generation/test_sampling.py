@@ -38,7 +38,7 @@ def export(config, weights, tmp_path_factory):
     return exports.save_export(folder, config, weights)
 
 
-def test_a_face_does_not_depend_on_its_neighbours(config, weights):
+def test_a_face_does_not_depend_on_its_neighbors(config, weights):
     # Eleven faces are a full batch and a padded one.
     faces, seeds = load(config, 11), np.arange(11, dtype=np.uint32)
     together = sampling.sample(config, weights, faces, seeds, **SETTINGS)

@@ -79,7 +79,7 @@ def test_every_name_is_in_one_shard():
 
 
 @pytest.mark.parametrize("extra", [["--shard", "1/2"], ["--ray-address", "local"]])
-def test_likeness_needs_all_photos_in_one_process(coco, capsys, extra):
+def test_similarity_needs_all_photos_in_one_process(coco, capsys, extra):
     assert coco.run("--key-file", "k", *extra) == 2
     assert "--person-from" in capsys.readouterr().err
 

@@ -49,7 +49,7 @@ def test_projection_is_idempotent_and_never_adds_energy(face):
     once = synthesize(analyze(face, CHANNELS))
     twice = synthesize(analyze(once, CHANNELS))
     np.testing.assert_allclose(twice, once, atol=1e-4)
-    # Flat grey keeps its exact value, whatever the companding.
+    # Flat gray keeps its exact value, whatever the companding.
     flat = jnp.full((1, 16, 16, 3), 0.25)
     kept = synthesize(analyze(flat, CHANNELS))
     np.testing.assert_allclose(kept, flat, atol=1e-5)

@@ -20,7 +20,7 @@ def test_a_logit_stands_for_a_patch_of_two_by_two_cells():
 
 
 def test_each_patch_sees_most_of_a_latent_but_not_all():
-    """A far corner is out of sight, so that each patch is judged for itself."""
+    """A far corner is out of sight, so that each patch is seen for itself."""
     critic, x = Critic(8), normal(1, 16, 16, 3)
     params = random_params(critic, x)
     seen = jax.grad(lambda x: critic.apply(params, x)[0, 4, 4])(x)

@@ -73,11 +73,11 @@ def test_identity_and_attributes_do_not_mix(recompose):
     assert np.abs(base.attributes - other_what.attributes).max() > 1e-2
 
 
-def test_the_portrait_is_linear_in_the_identity_and_else_the_average_face():
-    drawn = Recomposer(dim=16, portrait_shape=(8, 8, 3))
+def test_the_template_is_linear_in_the_identity_and_else_the_average_face():
+    drawn = Recomposer(dim=16, template_shape=(8, 8, 3))
     a, keep = normal(2, 4, 4, 4), jnp.array([1.0, 0.0])
     params = random_params(drawn, normal(2, 8), a, keep)
-    apply = jax.jit(lambda f: drawn.apply(params, f, a, keep).portrait)
+    apply = jax.jit(lambda f: drawn.apply(params, f, a, keep).template)
     f, g = normal(2, 8), normal(2, 8, seed=1)
     assert apply(f).shape == (2, 8, 8, 3)
     np.testing.assert_allclose(apply(f + g) + apply(0 * f), apply(f) + apply(g), 1e-4)
@@ -85,8 +85,8 @@ def test_the_portrait_is_linear_in_the_identity_and_else_the_average_face():
     np.testing.assert_allclose(apply(f)[1], apply(0 * f)[0], atol=1e-6)
 
 
-def test_without_a_shape_there_is_no_portrait(recompose):
-    assert recompose(normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2)).portrait is None
+def test_without_a_shape_there_is_no_template(recompose):
+    assert recompose(normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2)).template is None
 
 
 def test_the_condition_has_unit_scale(recompose):
@@ -119,12 +119,12 @@ def test_the_identity_map_follows_who_and_not_what_else():
     np.testing.assert_array_equal(rest.identity_map, base)
 
 
-def test_the_portrait_does_not_pull_on_the_identity():
-    recomposer = Recomposer(dim=16, portrait_shape=(4, 4, 3))
+def test_the_template_does_not_pull_on_the_identity():
+    recomposer = Recomposer(dim=16, template_shape=(4, 4, 3))
     f, a, keep = normal(2, 8), normal(2, 4, 4, 4), jnp.ones(2)
     params = random_params(recomposer, f, a, keep)
 
     def drawn(f):
-        return jnp.sum(recomposer.apply(params, f, a, keep).portrait ** 2)
+        return jnp.sum(recomposer.apply(params, f, a, keep).template ** 2)
 
     np.testing.assert_array_equal(jax.grad(drawn)(f), 0.0)

@@ -52,19 +52,19 @@ def test_every_input_changes_the_output(apply, name, index, other):
     assert np.abs(apply(*changed) - apply(*INPUTS)).max() > 1e-3
 
 
-def test_a_portrait_changes_the_output_and_learns_nothing_from_it():
-    def inputs(portrait):
-        return (*INPUTS[:4], CONDITION.replace(portrait=portrait))
+def test_a_template_changes_the_output_and_learns_nothing_from_it():
+    def inputs(template):
+        return (*INPUTS[:4], CONDITION.replace(template=template))
 
-    portrait = normal(2, 4, 4, 3, seed=2)
-    params = random_params(make(), *inputs(portrait))
+    template = normal(2, 4, 4, 3, seed=2)
+    params = random_params(make(), *inputs(template))
 
     @jax.jit
-    def look(portrait):
-        return make().apply({"params": params["params"]}, *inputs(portrait))
+    def look(template):
+        return make().apply({"params": params["params"]}, *inputs(template))
 
-    assert np.abs(look(portrait) - look(0 * portrait)).max() > 1e-3
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(look(x) ** 2)))(portrait)
+    assert np.abs(look(template) - look(0 * template)).max() > 1e-3
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(look(x) ** 2)))(template)
     np.testing.assert_array_equal(gradient, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Recognisers equal PyTorch's, from `.pth` and from exported ONNX."""
+"""Recognizers equal PyTorch's, from `.pth` and from exported ONNX."""
 
 import warnings
 

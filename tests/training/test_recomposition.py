@@ -46,7 +46,7 @@ def _gradient(**weights):
 
 
 def test_the_adversary_seeks_and_the_encoder_hides():
-    """Each side of the game moves its own networks alone, and in its own favour."""
+    """Each side of the game moves its own networks alone, and in its own favor."""
     seek, hide = _gradient(leak_probe=1.0), _gradient(identity_leak=1.0)
     for name in seek:
         assert _is_zero(seek[name]) == (name != "leak_probe"), name
@@ -77,7 +77,7 @@ def test_without_a_critic_there_is_none():
     assert not {"critic", "adversarial"} & set(loss[1])
 
 
-def test_the_portrait_learns_from_its_own_error_alone():
+def test_the_template_learns_from_its_own_error_alone():
     own, other = _gradient(portrait=1.0), _gradient(recomposition=1.0)
     assert not _is_zero(own["recomposer"]["portrait"])
     assert _is_zero(other["recomposer"]["portrait"])
@@ -227,12 +227,12 @@ def test_the_recognizer_moves_who_is_drawn_and_stays_as_it_is():
     config.loss.update(dict.fromkeys(toy.TERMS, 0.0))
     config.loss.asked_identity = 1.0
     batch = pipeline.first_batch(config, 8)
-    task = steps.make_task(config, {"recognizer": whitening.judge()})
+    task = steps.make_task(config, {"recognizer": whitening.frozen_recognizer()})
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     params = random_like(shapes.params, scale=0.1)
     frozen = {
         "autoencoder": random_like(shapes.frozen["autoencoder"], scale=0.1),
-        "recognizer": jax.tree.map(jnp.asarray, whitening.judge()),
+        "recognizer": jax.tree.map(jnp.asarray, whitening.frozen_recognizer()),
     }
     objective = recomposition.make_recomposition(config)
     draws = objective.draw(jax.random.key(0), batch)

@@ -157,11 +157,11 @@ def test_photo_is_dropped_hidden_compared_and_saved(page, browser, tmp_path):
     wait(browser, "!document.getElementById('answer').hidden")
 
     (row,) = browser.find_elements("css selector", "#faces tbody tr")
-    number, outcome, risk, likeness = (
+    number, outcome, risk, similarity = (
         cell.text for cell in row.find_elements("css selector", "td")
     )
     assert number == "1" and outcome.startswith(("new face", "blurred"))
-    assert "below the limit" in risk and "limit" in likeness
+    assert "below the limit" in risk and "limit" in similarity
     assert "original face" in element(browser, "headline").text or "blurred" in (
         element(browser, "headline").text
     )

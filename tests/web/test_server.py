@@ -90,7 +90,7 @@ def test_wrong_requests_do_no_work(path, headers, status):
     assert found == status and json.loads(body)["error"] and not asked
 
 
-def test_other_names_of_this_computer_are_welcome_and_strangers_are_not():
+def test_other_names_of_this_computer_are_welcome_and_foreign_ones_are_not():
     with serving() as page:
         port = page.server_address[1]
         for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):

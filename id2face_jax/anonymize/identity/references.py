@@ -63,7 +63,7 @@ def keep(tools: Tools, references: Float[np.ndarray, "n d"]) -> Chooser:
 
 
 def only(tools: Tools, references: Float[np.ndarray, "n d"]) -> Chooser:
-    """Changes the faces that may be a reference's, and those that cannot be judged."""
+    """Changes faces that may be a reference's, and those that cannot be compared."""
     least = _ONLY * tools.recognizers[0].threshold
 
     def choose(faces: Sequence[Face]) -> list[bool]:

@@ -2,7 +2,7 @@
 
 Owns the pixels of the controls. Black, blur and pixelate act on the face
 box with a hard edge, as redaction tools do: from ear to ear and from the hairline to
-below the chin, which holds all that the recognisers' views see of a face. Strengths
+below the chin, which holds all that the recognizers' views see of a face. Strengths
 are fixed here, in shares of the box, so a row means the same at any crop size.
 """
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 
 from id2face_jax.evaluation.people import Box
 
-# Mild on purpose, as often seen in the wild: machines still recognise some faces, so
+# Mild on purpose, as often seen in the wild: machines still recognize some faces, so
 # the two rows show what a half measure scores.
 BLUR_SIGMA = 0.03  # of the box's width; a tenth of the eyes' distance
 PIXELATE_CELLS = 18  # across the box's width; six between the eyes
@@ -75,7 +75,7 @@ def swap(
       donors: aligned crops of other people.
       masks: where the donor's face goes, in [0, 1].
 
-    Mean and spread of each colour channel inside the mask become the source's.
+    Mean and spread of each color channel inside the mask become the source's.
     """
     weight = masks[..., None].astype(np.float32)
     total = weight.sum(axis=(1, 2), keepdims=True)

@@ -29,7 +29,7 @@ def _check_fit(people: People, generator: Generator) -> None:
         raise ValueError(
             f"the records hold {found[0]} px crops with {found[1]}-d embeddings; this "
             f"model takes {wanted[0]} px and {wanted[1]}-d, so prepare the photos with "
-            f"--size {wanted[0]} and the recogniser it was trained with"
+            f"--size {wanted[0]} and the recognizer it was trained with"
         )
 
 

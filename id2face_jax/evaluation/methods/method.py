@@ -18,7 +18,7 @@ class Method:
       name, meaning: for people.
       run: from a batch of faces to new crops, uint8 (n, s, s, 3).
       depends_on: what the crops depend on beside the faces and seeds (JSON-able).
-      must_hide: whether an output that is still recognised fails the evaluation.
+      must_hide: whether an output that is still recognized fails the evaluation.
       draws_identity: whether another identity seed gives another face.
       boxed: changes the face box, not the identity mask.
       requested: from a batch to the unit embeddings (n, d) that were asked for.

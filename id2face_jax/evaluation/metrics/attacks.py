@@ -1,6 +1,6 @@
 """Attackers who know the method: parrot, anonymized gallery, keys, attribute leak.
 
-A recogniser made for untouched faces overstates privacy; these attackers adapt. Each
+A recognizer made for untouched faces overstates privacy; these attackers adapt. Each
 figure stands beside its chance level, and where one makes sense beside its ceiling.
 
 - parrot: a linear classifier is trained on anonymized photos of known people and names
@@ -33,7 +33,7 @@ _FOLDS = 4
 MAX_KEYED_PEOPLE = 60  # two photos each, under each key
 NUM_WRONG_KEYS = 3
 MIN_IMAGE_COSINE = 0.01  # below it a share of it says nothing
-TOO_FEW_PEOPLE = "too few people for a probe to be tried on strangers"
+TOO_FEW_PEOPLE = "too few people for a probe to be tried on people it has not seen"
 
 
 def _put_share(out, name, values, persons, seed, why):
@@ -79,7 +79,7 @@ def parrot(
 def anonymized_gallery(
     embeddings: Float[np.ndarray, "n d"], persons: Int[np.ndarray, " n"], seed: int
 ) -> dict:
-    """Outputs against a gallery of outputs, thresholds from outputs of strangers."""
+    """Outputs against a gallery of outputs, thresholds from different people's."""
     out = figures.Figures()
     limits = privacy.calibrate(embeddings, persons).thresholds
     result = privacy.compare(embeddings, embeddings, persons, limits)
@@ -206,18 +206,18 @@ def excess_cosine(
     embeddings: Float[np.ndarray, "n d"],
     persons: Int[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
-    """Each prediction's cosine to its own face, less its mean one to strangers.
+    """Each prediction's cosine to its own face, less its mean one to others.
 
     A probe that knows nobody predicts the mean face, which is like everyone a little.
-    Strangers are of the same fold: to people it was trained on, the mean is nearer.
+    Others are of the same fold: to people it was trained on, the mean is nearer.
     NaN for photos whose fold has none.
     """
     cosine = predicted @ embeddings.T
     others = persons[:, None] != persons[None, :]
     others &= fold[:, None] == fold[None, :]
     num = others.sum(axis=1)
-    strangers = (cosine * others).sum(axis=1) / np.where(num > 0, num, np.nan)
-    return np.diagonal(cosine) - strangers
+    baseline = (cosine * others).sum(axis=1) / np.where(num > 0, num, np.nan)
+    return np.diagonal(cosine) - baseline
 
 
 def leak(
@@ -287,7 +287,7 @@ def surroundings(context: Context) -> Float[np.ndarray, "n k"]:
 
 
 def attribute_leak(context: Context, generator: Generator, sources: Outputs) -> dict:
-    """The leak by each recogniser: from the photo, the attributes, the surroundings."""
+    """The leak by each recognizer: from the photo, the attributes, the surroundings."""
     persons, seed = context.people.persons, context.people.seed
     image, attributes = photo_latents(context, generator)
     seen = {

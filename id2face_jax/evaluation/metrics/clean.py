@@ -11,7 +11,7 @@ from id2face_jax.evaluation.metrics import figures, intervals, privacy
 
 @dataclasses.dataclass(frozen=True)
 class Clean:
-    """A recogniser on the untouched photos: what every method is held against."""
+    """A recognizer on the untouched photos: what every method is held against."""
 
     embeddings: np.ndarray
     calibration: privacy.Calibration
@@ -21,21 +21,21 @@ class Clean:
 def separation(clean: np.ndarray, persons: np.ndarray) -> float:
     """d': genuine minus impostor mean cosine, in mean standard deviations.
 
-    Says how well a recogniser tells people apart where the TAR is saturated.
+    Says how well a recognizer tells people apart where the TAR is saturated.
     """
     calibration = privacy.calibrate(clean, persons)
     comparison = privacy.compare(clean, clean, persons, {})
-    centres = (privacy.BINS[:-1] + privacy.BINS[1:]) / 2
+    centers = (privacy.BINS[:-1] + privacy.BINS[1:]) / 2
     means, variances = [], []
     for counts in (comparison.genuine, calibration.impostors):
         share = counts / max(counts.sum(), 1)
-        means.append(share @ centres)
-        variances.append(share @ (centres - means[-1]) ** 2)
+        means.append(share @ centers)
+        variances.append(share @ (centers - means[-1]) ** 2)
     return float((means[0] - means[1]) / np.sqrt(max(np.mean(variances), 1e-12)))
 
 
 def open_clean(context: Context) -> tuple[Outputs, dict[str, Clean]]:
-    """The untouched photos as outputs, and every recogniser on them."""
+    """The untouched photos as outputs, and every recognizer on them."""
     sources = context.outputs(controls.make_control("identity", context.people))
     persons, clean = context.people.persons, {}
     for name in context.recognizers:
@@ -51,10 +51,10 @@ def open_clean(context: Context) -> tuple[Outputs, dict[str, Clean]]:
 def describe_recognizers(
     context: Context, sources: Outputs, clean: dict[str, Clean]
 ) -> dict:
-    """What to report of every recogniser: thresholds, clean figures, wiring check."""
+    """What to report of every recognizer: thresholds, clean figures, wiring check."""
     persons, seed = context.people.persons, context.people.seed
     reported = {}
-    for name, judge in context.recognizers.items():
+    for name, network in context.recognizers.items():
         untouched = clean[name]
         calibration = untouched.calibration
         swapped = context.embeddings(sources, name, swap_channels=True)
@@ -74,8 +74,8 @@ def describe_recognizers(
                     f"{calibration.num_impostors} impostor pairs are too few",
                 )
         reported[name] = out.fields | {
-            "sha256": judge.sha256,
-            "independent": judge.independent,
+            "sha256": network.sha256,
+            "independent": network.independent,
             "num_impostor_pairs": calibration.num_impostors,
             "separation": separation(untouched.embeddings, persons),
             "separation_swapped_channels": separation(swapped, persons),
@@ -84,6 +84,8 @@ def describe_recognizers(
 
 
 def main_recognizer(context: Context) -> str:
-    """The recogniser for figures that need one: the first independent, or the first."""
-    independent = [n for n, judge in context.recognizers.items() if judge.independent]
+    """The recognizer for figures that need one: the first independent, or the first."""
+    independent = [
+        n for n, network in context.recognizers.items() if network.independent
+    ]
     return (independent or list(context.recognizers))[0]

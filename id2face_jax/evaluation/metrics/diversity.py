@@ -1,7 +1,7 @@
 """Whether new faces are as different from each other as people are.
 
-Owns two Wasserstein distances to the cosines of untouched strangers: between several
-new identities for one face, and between the outputs of different people.
+Owns two Wasserstein distances to the cosines of different people, untouched: between
+several new identities for one face, and between the outputs of different people.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def put_figures(
 ) -> None:
     """Adds diversity_wasserstein and crowd_wasserstein.
 
-    impostors: histogram of the recogniser's cosines of untouched strangers.
+    impostors: histogram of the recognizer's cosines of different people, untouched.
     """
     crowd = privacy.calibrate(
         context.embeddings(outputs, recognizer), context.people.persons

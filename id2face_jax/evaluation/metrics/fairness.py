@@ -1,7 +1,7 @@
 """The privacy and detection figures again, for parts of the people.
 
 Owns the bins: head turn, brightness, face size and apparent skin tone, all measured on
-the untouched photos, never guessed from a person. Apparent skin tone is a colour in a
+the untouched photos, never guessed from a person. Apparent skin tone is a color in a
 picture (see utility.light): light and camera are in it, and it names no group.
 """
 
@@ -80,7 +80,7 @@ def by_bins(
 
     Args:
       context, outputs: the method's outputs.
-      clean: every recogniser on the untouched photos.
+      clean: every recognizer on the untouched photos.
       bins: from `make_bins`.
     """
     people = context.people
@@ -96,16 +96,16 @@ def by_bins(
     found = context.faces(outputs).column("found")
     entries = []
     for axis, parts in bins.items():
-        for name, mask in parts.items():
+        for part, mask in parts.items():
             out = figures.Figures()
-            out.fields |= {"axis": axis, "bin": name, "num_photos": int(mask.sum())}
+            out.fields |= {"axis": axis, "bin": part, "num_photos": int(mask.sum())}
             figure = intervals.mean_over_people(
                 found[mask], people.persons[mask], people.seed, is_share=True
             )
             out.put("detection_rate", figure)
             out.fields["recognizers"] = {
-                judge: _privacy_of(comparison, clean[judge].comparison, mask, people)
-                for judge, comparison in comparisons.items()
+                name: _privacy_of(comparison, clean[name].comparison, mask, people)
+                for name, comparison in comparisons.items()
             }
             entries.append(out.fields)
     return entries

@@ -11,7 +11,7 @@ import numpy as np
 from id2face_jax.evaluation.context import BUILT_IN, Context, Outputs
 from id2face_jax.evaluation.metrics import intervals, privacy, quality, utility
 
-UNTOUCHED_CHANGE = 2.0  # grey levels of 255 inside the mask: below, a face is as it was
+UNTOUCHED_CHANGE = 2.0  # gray levels of 255 inside the mask: below, a face is as it was
 
 
 class Figures:
@@ -49,13 +49,13 @@ def recognizer_figures(
     persons: np.ndarray,
     seed: int,
 ) -> dict:
-    """rows[].recognizers.<name>: how often outputs are recognised by one recogniser.
+    """rows[].recognizers.<name>: how often outputs are recognized by one recognizer.
 
     Args:
       comparison: outputs against the untouched gallery.
       cosine: of each output to its own source.
       clean: untouched photos against the untouched gallery.
-      calibration: of the recogniser on these people.
+      calibration: of the recognizer on these people.
       persons: the person of each photo.
       seed: of the intervals.
     """
@@ -150,7 +150,7 @@ def set_figures(
     features, reference = (context.features(x, rows) for x in (outputs, sources))
     frechet = quality.FrechetDistance(reference)
     figure = intervals.of_set(lambda drawn: frechet(features[drawn]), persons, seed)
-    if figure.interval is not None:  # centring may shift it below what can be
+    if figure.interval is not None:  # centering may shift it below what can be
         low, high = figure.interval
         figure = dataclasses.replace(figure, interval=(max(low, 0.0), high))
     out.put("frechet_distance", figure)

@@ -1,6 +1,6 @@
-"""Who is still recognised: thresholds, verification, retrieval, cosines. Numpy only.
+"""Who is still recognized: thresholds, verification, retrieval, cosines. Numpy only.
 
-Owns the comparison of anonymized photos with untouched ones, for one recogniser. The
+Owns the comparison of anonymized photos with untouched ones, for one recognizer. The
 protocol (`docs/evaluation.md`):
 
 - query = every photo once, anonymized; gallery = all photos untouched, except the one
@@ -27,7 +27,7 @@ _ROWS = 512  # queries compared at once: bounds memory to _ROWS x gallery
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What a recogniser's impostor scores say.
+    """What a recognizer's impostor scores say.
 
     Attributes:
       thresholds: FAR to the cosine above which a pair is accepted; None where the set
@@ -164,11 +164,11 @@ def det_curve(
     genuine: Float[np.ndarray, " bins"], impostors: Float[np.ndarray, " bins"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """(false accept rate, share of genuine pairs missed) from two histograms."""
-    centres = (BINS[:-1] + BINS[1:]) / 2
-    labels = np.repeat([1, 0], len(centres))
+    centers = (BINS[:-1] + BINS[1:]) / 2
+    labels = np.repeat([1, 0], len(centers))
     weights = np.concatenate([genuine, impostors])
     used = weights > 0
     false_accepts, misses, _ = metrics.det_curve(
-        labels[used], np.tile(centres, 2)[used], sample_weight=weights[used]
+        labels[used], np.tile(centers, 2)[used], sample_weight=weights[used]
     )
     return false_accepts, misses

@@ -61,7 +61,7 @@ def change_inside(
     outputs: UInt8[np.ndarray, "n s s 3"],
     masks: Float[np.ndarray, "n s s"],
 ) -> Float[np.ndarray, " n"]:
-    """Mean absolute change where the mask is 1, in grey levels of 255."""
+    """Mean absolute change where the mask is 1, in gray levels of 255."""
     inside = masks > 0.99
     gap = np.abs(outputs.astype(np.float32) - sources).mean(axis=-1)
     return (gap * inside).sum(axis=(1, 2)) / np.maximum(inside.sum(axis=(1, 2)), 1)

@@ -78,8 +78,8 @@ def light(
 ) -> dict[str, np.ndarray]:
     """brightness (CIE L*, 0 to 100) and apparent skin tone (ITA, degrees) of cheeks.
 
-    Individual typology angle (Chardon 1991): atan2(L* - 50, b*), of the median colour
-    of two patches below the eyes beside the nose. "Apparent": a photo's light, colour
+    Individual typology angle (Chardon 1991): atan2(L* - 50, b*), of the median color
+    of two patches below the eyes beside the nose. "Apparent": a photo's light, color
     balance and make-up are in it; it says how a face looks in the picture.
     """
     brightness, tone = [], []

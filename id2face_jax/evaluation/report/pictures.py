@@ -68,10 +68,10 @@ def grid(
 
 def by_privacy(context: Context, methods: list[Method], clean: dict) -> bytes:
     """Grid of faces by the cosine that the main method left to the source."""
-    judge = on_clean.main_recognizer(context)
+    recognizer = on_clean.main_recognizer(context)
     outputs = context.outputs(main_method(methods))
     cosine = privacy.own_cosine(
-        context.embeddings(outputs, judge), clean[judge].embeddings
+        context.embeddings(outputs, recognizer), clean[recognizer].embeddings
     )
     return grid(context, methods, extremes(cosine))
 
@@ -88,7 +88,7 @@ def by_quality(context: Context, methods: list[Method], sources: Outputs) -> byt
 
 
 def histograms(context: Context, method: Method, clean: dict) -> bytes:
-    """Genuine, impostor and anonymized scores of one method, by every recogniser."""
+    """Genuine, impostor and anonymized scores of one method, by every recognizer."""
     parts, limits = {}, {}
     outputs = context.outputs(method)
     for name, untouched in clean.items():
@@ -104,7 +104,7 @@ def histograms(context: Context, method: Method, clean: dict) -> bytes:
         own = privacy.own_cosine(embeddings, untouched.embeddings)
         parts[name] = {
             "untouched, same person": untouched.comparison.genuine,
-            "untouched, strangers": calibration.impostors,
+            "untouched, different people": calibration.impostors,
             f"{method.name}, same person": compared.genuine,
             f"{method.name}, its own source": privacy.histogram(own),
         }
@@ -112,7 +112,7 @@ def histograms(context: Context, method: Method, clean: dict) -> bytes:
 
 
 def det(context: Context, methods: list[Method], clean: dict) -> bytes:
-    """DET curves of all methods, by every recogniser."""
+    """DET curves of all methods, by every recognizer."""
     curves: dict[str, dict] = {}
     for name, untouched in clean.items():
         curves[name] = {}
@@ -138,7 +138,9 @@ def gate_grid(context: Context, generator: Generator) -> bytes:
     return plots.heat_grid(batch.images, maps, [f"t = {t:g}" for t in gates.TIMES])
 
 
-def fairness(result: dict, method: Method, judge: str) -> bytes:
+def fairness(result: dict, method: Method, recognizer: str) -> bytes:
     """Detection and recognition of one method by bins."""
     row = next(row for row in result["rows"] if row["method"] == method.name)
-    return plots.fairness_bars(row, judge, f"tar_far_{far_name(max(privacy.FARS))}")
+    return plots.fairness_bars(
+        row, recognizer, f"tar_far_{far_name(max(privacy.FARS))}"
+    )

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from id2face_jax import charts
 from id2face_jax.evaluation.metrics import privacy
 
-# Okabe and Ito's palette: told apart by colour-blind readers too.
+# Okabe and Ito's palette: told apart by color-blind readers too.
 COLORS = (
     "#0072B2",
     "#E69F00",
@@ -52,17 +52,17 @@ def _plain(axes, title: str, x: str, y: str):
 
 
 def recognition_bars(result: dict, field: str, clean_field: str) -> bytes:
-    """One panel a recogniser: how many of 100 photos are recognised, per method."""
+    """One panel a recognizer: how many of 100 photos are recognized, per method."""
     names = list(result["recognizers"])
     figure, panels = charts.new(len(names), 5.2 * len(names), 3.6)
     for axes, name in zip(panels, names, strict=True):
         for place, row in enumerate(result["rows"]):
-            judged = row["recognizers"][name]
-            value = judged[field]
+            figures = row["recognizers"][name]
+            value = figures[field]
             if value is None:
                 continue
             axes.bar(place, 100 * value, color=COLORS[0])
-            low, high = judged["intervals"].get(field, (value, value))
+            low, high = figures["intervals"].get(field, (value, value))
             axes.plot([place, place], [100 * low, 100 * high], color="black")
         clean = result["recognizers"][name].get(clean_field)
         if clean is not None:
@@ -73,7 +73,7 @@ def recognition_bars(result: dict, field: str, clean_field: str) -> bytes:
         methods = [row["method"] for row in result["rows"]]
         axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
         axes.set_ylim(0, 103)
-        _plain(axes, f"judged by {name}", "", "recognised, % of comparisons")
+        _plain(axes, f"by {name}", "", "recognized, % of comparisons")
     return charts.png(figure)
 
 
@@ -85,9 +85,9 @@ def score_histograms(
     parts: dict[str, dict[str, Float[np.ndarray, " bins"]]],
     thresholds: dict[str, float | None],
 ) -> bytes:
-    """One panel a recogniser: score histograms over privacy.BINS, by label.
+    """One panel a recognizer: score histograms over privacy.BINS, by label.
 
-    parts: recogniser to label to counts. thresholds: drawn where known.
+    parts: recognizer to label to counts. thresholds: drawn where known.
     """
     figure, panels = charts.new(len(parts), 5.2 * len(parts), 3.4)
     edges = privacy.BINS[::_COARSE]
@@ -100,14 +100,14 @@ def score_histograms(
         if thresholds[name] is not None:
             axes.axvline(thresholds[name], color="black", linestyle=":")
         axes.set_xlim(-0.5, 1.02)
-        _plain(axes, f"judged by {name}", "likeness (cosine)", "share of pairs")
+        _plain(axes, f"by {name}", "similarity (cosine)", "share of pairs")
     return _with_legend(figure, panels)
 
 
 def det_curves(
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]],
 ) -> bytes:
-    """One panel a recogniser: share of own photos missed over false accepts."""
+    """One panel a recognizer: share of own photos missed over false accepts."""
     figure, panels = charts.new(len(curves), 5.2 * len(curves), 3.8)
     for axes, (name, methods) in zip(panels, curves.items(), strict=True):
         for color, (method, (false_accepts, missed)) in zip(
@@ -123,15 +123,15 @@ def det_curves(
         axes.set_xlim(0.01, 100)
         _plain(
             axes,
-            f"judged by {name}",
-            "strangers taken for the person, %",
-            "own photos not recognised, %",
+            f"by {name}",
+            "other people taken for the person, %",
+            "own photos not recognized, %",
         )
     return _with_legend(figure, panels)
 
 
 def fairness_bars(row: dict, name: str, field: str) -> bytes:
-    """One panel an axis: detection and recognition in each bin, by one recogniser."""
+    """One panel an axis: detection and recognition in each bin, by one recognizer."""
     axes_names = list(dict.fromkeys(entry["axis"] for entry in row["fairness"]))
     figure, panels = charts.new(len(axes_names), 3.6 * len(axes_names), 3.8)
     for axes, axis in zip(panels, axes_names, strict=True):
@@ -139,7 +139,7 @@ def fairness_bars(row: dict, name: str, field: str) -> bytes:
         for place, entry in enumerate(entries):
             for offset, fields, key, color, label in (
                 (-0.2, entry, "detection_rate", COLORS[4], "face found"),
-                (0.2, entry["recognizers"][name], field, COLORS[0], "recognised"),
+                (0.2, entry["recognizers"][name], field, COLORS[0], "recognized"),
             ):
                 value = fields[key]
                 if value is None:

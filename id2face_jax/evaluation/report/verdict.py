@@ -1,33 +1,34 @@
-"""What makes an evaluation fail: photos that were not anonymized, judges that are deaf.
+"""What makes an evaluation fail: photos that were not anonymized, and
+recognizers that know nobody.
 
 Owns the rules that turn figures into an exit code, so that a broken generator or a
-mis-wired recogniser cannot leave a flattering table behind. Controls are exempt: it
+mis-wired recognizer cannot leave a flattering table behind. Controls are exempt: it
 is their job to be weak.
 """
 
 # An anonymizer that leaves half of what an untouched photo gives away hides nobody.
 MAX_SHARE_OF_CLEAN = 0.5
-MIN_CLEAN_TAR = 0.5  # at FAR 1e-2; a recogniser below it has no say
-MAX_REPEAT_DIFFERENCE = 1  # grey level: rounding of another order of summation
+MIN_CLEAN_TAR = 0.5  # at FAR 1e-2; a recognizer below it says nothing
+MAX_REPEAT_DIFFERENCE = 1  # gray level: rounding of another order of summation
 
 
-def judge_failures(name: str, judge: dict) -> list[str]:
-    """What is wrong with one recogniser; judge: its entry in the result."""
+def recognizer_failures(name: str, fields: dict) -> list[str]:
+    """What is wrong with one recognizer; fields: its entry in the result."""
     out = []
-    clean = judge["clean_tar_far_1e-2"]
+    clean = fields["clean_tar_far_1e-2"]
     if clean is not None and clean < MIN_CLEAN_TAR:
         out.append(
-            f"recogniser {name} accepts only {100 * clean:.1f} % of untouched pairs at "
+            f"recognizer {name} accepts only {100 * clean:.1f} % of untouched pairs at "
             f"FAR 1 % (expected over {100 * MIN_CLEAN_TAR:.0f} %), so everything looks "
             "anonymous to it; check its preprocessing, or leave it out"
         )
-    if judge["separation_swapped_channels"] > judge["separation"]:
+    if fields["separation_swapped_channels"] > fields["separation"]:
         out.append(
-            f"recogniser {name} tells people apart better with red and blue exchanged "
-            f"(d' {judge['separation_swapped_channels']:.2f}, as fed "
-            f"{judge['separation']:.2f}; TAR at FAR 0.1 % "
-            f"{_percent(judge['clean_tar_swapped_far_1e-3'])}, as fed "
-            f"{_percent(judge['clean_tar_far_1e-3'])}); it is fed the wrong channel "
+            f"recognizer {name} tells people apart better with red and blue exchanged "
+            f"(d' {fields['separation_swapped_channels']:.2f}, as fed "
+            f"{fields['separation']:.2f}; TAR at FAR 0.1 % "
+            f"{_percent(fields['clean_tar_swapped_far_1e-3'])}, as fed "
+            f"{_percent(fields['clean_tar_far_1e-3'])}); it is fed the wrong channel "
             "order, say so beside the file (docs/evaluation.md)"
         )
     return out
@@ -52,14 +53,14 @@ def row_failures(row: dict, must_hide: bool) -> list[str]:
     if row["untouched_share"] > 0:
         num = round(row["untouched_share"] * row["counts"]["untouched_share"][0])
         out.append(
-            f"method {name} left {num} faces as they were (under two grey levels of "
+            f"method {name} left {num} faces as they were (under two gray levels of "
             "change inside the mask): the generator passes photos through"
         )
-    for judge, figures in row["recognizers"].items():
+    for recognizer, figures in row["recognizers"].items():
         tar, clean = figures["tar_far_1e-2"], figures["clean_tar_far_1e-2"]
         if tar is not None and tar >= MAX_SHARE_OF_CLEAN * clean:
             out.append(
-                f"method {name} does not anonymize: recogniser {judge} accepts "
+                f"method {name} does not anonymize: recognizer {recognizer} accepts "
                 f"{100 * tar:.1f} % of its outputs at FAR 1 %, against "
                 f"{100 * clean:.1f} % of untouched photos (expected under half)"
             )

@@ -2,7 +2,7 @@
 
 Owns the network of `dnn_face_recognition_ex.cpp` (King 2017) and the fixed affine map
 from our aligned crop to the view it wants. Everything from the crop on is JAX, so an
-identity loss can be taken through it. Its vectors are not centred; `whiten` is the map
+identity loss can be taken through it. Its vectors are not centered; `whiten` is the map
 that makes cosines of them mean something. Leaves fitting that map to `faces.whitening`,
 and reading the weights to `faces.dlib_file`.
 """
@@ -93,7 +93,7 @@ def view_of_crops(
     matrix: of `view_matrix`.
     """
     scale = jnp.asarray(matrix[[1, 0], [1, 0]], jnp.float32)
-    # jax counts from pixel edges, our matrices from pixel centres.
+    # jax counts from pixel edges, our matrices from pixel centers.
     shift = jnp.asarray(
         matrix[::-1, 2] + 0.5 - 0.5 * np.diag(matrix)[::-1], jnp.float32
     )

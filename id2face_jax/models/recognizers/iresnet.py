@@ -1,6 +1,6 @@
 """ArcFace's improved residual network (IResNet), ready for use, not for training.
 
-Owns the recogniser of the full scale: an aligned 112 px face to an embedding. Batch
+Owns the recognizer of the full scale: an aligned 112 px face to an embedding. Batch
 normalisations are constants at use, so they stand folded into the convolutions around
 them; only the one that opens a block stays, since a convolution that pads with zeros
 cannot take up a shift. Weights come from `convert`; the public ones (insightface) are
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Faces (b, 112, 112, 3) to embeddings (b, dim), float32, not normalised.
+    """Faces (b, 112, 112, 3) to embeddings (b, dim), float32, not normalized.
 
     Args:
       dims: width of the four stages, each of which halves the size.

@@ -1,4 +1,4 @@
-"""MobileFaceNet: a recogniser of one million parameters, ready for use.
+"""MobileFaceNet: a recognizer of one million parameters, ready for use.
 
 Owns the architecture of the two public kinds: with PReLU (insightface's model zoo) and
 with ReLU6 and one more layer in the stem. Batch normalisations stand folded into the
@@ -54,7 +54,7 @@ def _activate(kind, dtype, name):
 
 
 class MobileFaceNet(nn.Module):
-    """Faces (b, 112, 112, 3) to embeddings (b, dim), float32, not normalised.
+    """Faces (b, 112, 112, 3) to embeddings (b, dim), float32, not normalized.
 
     Args:
       stem: channels of the first two layers.

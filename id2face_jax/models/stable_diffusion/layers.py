@@ -84,7 +84,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the size by nearest neighbours, then a convolution."""
+    """Twice the size by nearest neighbors, then a convolution."""
 
     dtype: DTypeLike = jnp.float32
 

@@ -98,7 +98,7 @@ def test_names_that_are_not_there_are_errors(tmp_path):
         references.namer_by_name(str(table))(discovery.pathlib.Path("c.jpg"))
 
 
-# By likeness
+# By similarity
 
 
 def crowd(num_people=6, photos=5, seed=0, spread=0.35):

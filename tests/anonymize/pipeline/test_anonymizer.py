@@ -97,7 +97,7 @@ def test_every_recognizer_must_pass(detector):
     assert len(result.faces[0].checks) == 2
 
 
-def test_face_of_a_neighbour_is_no_new_face(detector):
+def test_face_of_a_neighbor_is_no_new_face(detector):
     swap = {}
 
     def neighbor(requests, row):

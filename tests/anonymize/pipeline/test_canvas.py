@@ -64,7 +64,7 @@ def test_crop_outside_of_the_picture_paints_nothing():
     np.testing.assert_array_equal(work.current, image)
 
 
-def test_crop_shows_a_finished_neighbour_and_its_own_original():
+def test_crop_shows_a_finished_neighbor_and_its_own_original():
     image = np.full((120, 160, 3), 200, np.uint8)
     first, second = matrix_at(65, 60), matrix_at(85, 60)
     black = np.zeros((SIZE, SIZE, 3), np.uint8)

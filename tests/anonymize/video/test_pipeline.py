@@ -276,7 +276,7 @@ def test_kept_track_that_goes_astray_is_hidden_there(clip):
 
 
 def test_track_stays_only_if_it_is_kept_itself():
-    """Likeness put two tracks together; the chooser keeps only one of them."""
+    """Similarity put two tracks together; the chooser keeps only one of them."""
     ann, like_ann = np.eye(2, 16, dtype=np.float32)
 
     def track(start, vector):

@@ -18,7 +18,7 @@ def test_controls_change_the_face_box_and_nothing_else():
         np.testing.assert_array_equal(out[0, ~box], image[0, ~box])
         assert np.mean(out[0, box] == image[0, box]) < 0.1
     assert np.all(baselines.black(image, (rows, columns))[0, box] == 0)
-    # The box covers what a recogniser's 112 px view shows of the face.
+    # The box covers what a recognizer's 112 px view shows of the face.
     assert (columns.stop - columns.start) / 128 == pytest.approx(116 / 160, abs=0.01)
 
 

@@ -60,7 +60,7 @@ def test_pictures_do_not_depend_on_batches_or_file_order(
     other = dataclasses.replace(generator, batch_size=5)
     a = crops_of(first, method_of("id2face"))
     b = crops_of(second, generators.make_generator_method("id2face", other))
-    # Other batch sizes sum in another order: a rounding of one grey level at most.
+    # Other batch sizes sum in another order: a rounding of one gray level at most.
     assert np.abs(a.astype(int) - b).max() <= 1
 
 
@@ -153,10 +153,10 @@ def test_diversity_is_small_for_new_people_and_large_for_one_face(made_up):
         for name, run in (("painter", paint), ("one face", one_face))
     ]
     rng = np.random.default_rng(0)
-    strangers = privacy.histogram(rng.normal(0, 1 / np.sqrt(48), 5000))
-    apart, same = (diversity.distance(c, strangers) for c in cosines)
+    impostors = privacy.histogram(rng.normal(0, 1 / np.sqrt(48), 5000))
+    apart, same = (diversity.distance(c, impostors) for c in cosines)
     assert cosines[0].shape == (12, 45)
-    # 120 clipped draws are not quite the ideal strangers: a fifth, not nothing.
+    # 120 clipped draws are not quite ideally different people: a fifth, not nothing.
     assert apart < same / 5 and same == pytest.approx(1, abs=0.05)
 
 

@@ -78,7 +78,7 @@ def test_share_of_the_image_is_the_quotient_of_means_with_its_interval():
     assert fields["intervals"]["cosine_share"] == pytest.approx((0.25, 0.25))
 
 
-def test_one_person_a_fold_has_no_strangers_and_says_so(leaky):
+def test_one_person_a_fold_has_nobody_else_and_says_so(leaky):
     few = leaky[:24]
     found = attacks.read_identity(few, few, PERSONS[:24])
     fields = attacks.leak(*found, few, PERSONS[:24], 0)

@@ -16,8 +16,8 @@ def people():
     """Embeddings of 60 people: 40 with three photos, 20 with one; and their names."""
     rng = np.random.default_rng(0)
     persons = np.concatenate([np.repeat(np.arange(40), 3), np.arange(40, 60)])
-    centres = rng.normal(size=(60, 32))
-    return unit(centres[persons] + 0.5 * rng.normal(size=(140, 32))), persons
+    centers = rng.normal(size=(60, 32))
+    return unit(centers[persons] + 0.5 * rng.normal(size=(140, 32))), persons
 
 
 def scored_pairs(embeddings, persons):
@@ -75,7 +75,7 @@ def test_unrelated_queries_score_chance(people):
     embeddings, persons = people
     rng = np.random.default_rng(1)
     calibration = privacy.calibrate(embeddings, persons)
-    strangers = [
+    impostors = [
         privacy.compare(
             unit(rng.normal(size=embeddings.shape)),
             embeddings,
@@ -84,9 +84,9 @@ def test_unrelated_queries_score_chance(people):
         )
         for _ in range(20)
     ]
-    rank1 = np.nanmean([c.rank == 1 for c in strangers]) * 140 / 120
-    assert rank1 == pytest.approx(np.nanmean(strangers[0].chance_rank1), abs=0.01)
-    accepted = np.nanmean([c.accepted[1e-2] for c in strangers])
+    rank1 = np.nanmean([c.rank == 1 for c in impostors]) * 140 / 120
+    assert rank1 == pytest.approx(np.nanmean(impostors[0].chance_rank1), abs=0.01)
+    accepted = np.nanmean([c.accepted[1e-2] for c in impostors])
     assert accepted < 0.02
 
 

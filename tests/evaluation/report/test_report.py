@@ -111,9 +111,9 @@ def test_the_command_measures_a_folder_of_photos_and_goes_on(
     first = (tmp_path / "out" / "evaluation.json").read_bytes()
     result = json.loads(first)
     assert result["data"]["num_photos"] == 6
-    judged = result["rows"][0]["recognizers"]["dlib"]
-    assert judged["tar_far_1e-2"] is None
-    assert "too few" in judged["not_measured"]["tar_far_1e-2"]
+    figures = result["rows"][0]["recognizers"]["dlib"]
+    assert figures["tar_far_1e-2"] is None
+    assert "too few" in figures["not_measured"]["tar_far_1e-2"]
 
     def again(*arguments, **options):
         raise AssertionError("a finished stage was computed again")

@@ -6,13 +6,13 @@ from id2face_jax.evaluation.report import verdict
 
 
 def row(**changes):
-    judged = {"tar_far_1e-2": 0.02, "clean_tar_far_1e-2": 0.98}
+    figures = {"tar_far_1e-2": 0.02, "clean_tar_far_1e-2": 0.98}
     return {
         "method": "id2face",
         "repeat_max_difference": 0,
         "untouched_share": 0.0,
         "counts": {"untouched_share": [100, 40]},
-        "recognizers": {"judge": judged | changes.pop("judged", {})},
+        "recognizers": {"other": figures | changes.pop("figures", {})},
     } | changes
 
 
@@ -24,7 +24,10 @@ def test_a_sound_row_passes():
     "changes, message",
     [
         ({"untouched_share": 0.01}, "left 1 faces as they were"),
-        ({"judged": {"tar_far_1e-2": 0.6}}, "does not anonymize: recogniser judge"),
+        (
+            {"figures": {"tar_far_1e-2": 0.6}},
+            "does not anonymize: recognizer other",
+        ),
         ({"repeat_max_difference": 9}, "other pictures when run again"),
     ],
 )
@@ -34,11 +37,11 @@ def test_what_fails_a_row(changes, message):
 
 
 def test_controls_may_be_weak():
-    weak = row(untouched_share=1.0, judged={"tar_far_1e-2": 0.98})
+    weak = row(untouched_share=1.0, figures={"tar_far_1e-2": 0.98})
     assert verdict.row_failures(weak, must_hide=False) == []
 
 
-def judge(**changes):
+def described(**changes):
     return {
         "clean_tar_far_1e-2": 0.98,
         "clean_tar_far_1e-3": 0.95,
@@ -48,9 +51,13 @@ def judge(**changes):
     } | changes
 
 
-def test_what_fails_a_recogniser():
-    assert verdict.judge_failures("judge", judge()) == []
-    (deaf,) = verdict.judge_failures("judge", judge(**{"clean_tar_far_1e-2": 0.2}))
+def test_what_fails_a_recognizer():
+    assert verdict.recognizer_failures("other", described()) == []
+    (deaf,) = verdict.recognizer_failures(
+        "other", described(**{"clean_tar_far_1e-2": 0.2})
+    )
     assert "accepts only 20.0 % of untouched pairs" in deaf
-    (swapped,) = verdict.judge_failures("judge", judge(separation_swapped_channels=6.0))
+    (swapped,) = verdict.recognizer_failures(
+        "other", described(separation_swapped_channels=6.0)
+    )
     assert "wrong channel order" in swapped
