@@ -79,3 +79,10 @@ def test_totals_of_nothing():
     assert set(totals["margins"].values()) == {None} and not sum(
         totals["files"].values()
     )
+
+
+def test_share_has_its_exact_interval():
+    # scipy.stats.beta.ppf((0.025, 0.975), (3, 4), (8, 7)), as Clopper and Pearson say.
+    some, none = schema._share(3, 10), schema._share(0, 30)
+    assert (some["share"], some["low"], some["high"]) == (0.3, 0.0667, 0.6525)
+    assert (none["low"], none["high"]) == (0.0, round(1 - 0.025 ** (1 / 30), 4))
