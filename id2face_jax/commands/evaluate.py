@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from id2face_jax.evaluation import runner, setup
     from id2face_jax.evaluation.methods import catalog
     from id2face_jax.evaluation.methods import generator as generators
-    from id2face_jax.evaluation.report import report
+    from id2face_jax.evaluation.report import files
 
     if args.limit is not None and args.limit < 2:
         raise ValueError(f"--limit is {args.limit}; use 2 photos or more")
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         split=split,
         with_attacks=args.attacks,
     )
-    report.write_all(result, context, rows, generator, out)
+    files.write_all(result, context, rows, generator, out)
     runner.tell_failures(result)
     print(f"results are in {out}: evaluation.json, evaluation.md, report.html")
     return 0 if result["passed"] else 3

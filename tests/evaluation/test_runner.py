@@ -9,8 +9,7 @@ import pytest
 from id2face_jax.evaluation import runner
 from id2face_jax.evaluation.metrics import clean as on_clean
 from id2face_jax.evaluation.metrics import privacy
-from id2face_jax.evaluation.report import markdown, verdict
-from id2face_jax.evaluation.report import report as reports
+from id2face_jax.evaluation.report import files, markdown, verdict
 
 RECOGNIZERS = ("dlib", "mobilefacenet-y1")
 
@@ -86,7 +85,7 @@ def test_parts_of_the_people_add_up(result):
 
 
 def test_the_fields_that_are_promised_are_there(result, tmp_path):
-    reports.write_json(result, tmp_path / "evaluation.json")
+    files.write_json(result, tmp_path / "evaluation.json")
     stored = json.loads((tmp_path / "evaluation.json").read_text())
     assert stored["schema_version"] == runner.SCHEMA_VERSION
     for row in stored["rows"]:

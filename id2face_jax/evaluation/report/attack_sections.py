@@ -1,9 +1,6 @@
-"""The attackers' figures as tables with one sentence each.
+"""The attackers' figures as sections: the words about attacks."""
 
-Owns the words about attacks, for `table` and `report` alike.
-"""
-
-from id2face_jax.evaluation.report.tables import cell, grid
+from id2face_jax.evaluation.report.tables import Section, Table, cell, percent
 
 _PARROT = (
     "Parrot: a classifier learns known people from their anonymized photos and names "
@@ -18,7 +15,7 @@ _GALLERY = (
 _KEYED = (
     "Keys: under one key a person's pictures are alike, by design, so that they can be "
     "linked by whoever sees them; under other keys, and with guessed keys, they must "
-    "be as unlike as strangers."
+    "be as unlike as different people."
 )
 _LEAK = (
     "Attribute leak: how often a linear probe finds the person's embedding among 100 "
@@ -31,22 +28,18 @@ _LEAK = (
 _READ = ("image", "attributes", "surroundings")  # what the probe is given
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
 def _each(result: dict, attack: str):
     for row in result["rows"]:
         for name, fields in ((row["attacks"] or {}).get(attack) or {}).items():
             yield row["method"], name, fields
 
 
-def sections(result: dict) -> list[tuple[str, str, str]]:
-    """(title, sentence, Markdown table) of each attack that was made."""
+def sections(result: dict) -> list[Section]:
+    """One of each attack that was made."""
     if not any(row["attacks"] for row in result["rows"]):
         return []
     parrot = [
-        [method, name, cell(fields, "accuracy", 100, 1), _percent(fields.get("chance"))]
+        [method, name, cell(fields, "accuracy", 100, 1), percent(fields.get("chance"))]
         for method, name, fields in _each(result, "parrot")
     ]
     gallery = [
@@ -57,21 +50,28 @@ def sections(result: dict) -> list[tuple[str, str, str]]:
                 cell(fields, f, 100, 1)
                 for f in ("tar_far_1e-2", "tar_far_1e-3", "rank1")
             ),
-            _percent(fields.get("rank1_chance")),
+            percent(fields.get("rank1_chance")),
         ]
         for method, name, fields in _each(result, "anonymized_gallery")
     ]
     out = [
-        (
+        Section(
             "Attack: parrot",
             _PARROT,
-            grid(["method", "judge", "named correctly %", "chance %"], parrot),
+            Table(["method", "recognizer", "named correctly %", "chance %"], parrot),
         ),
-        (
+        Section(
             "Attack: anonymized gallery",
             _GALLERY,
-            grid(
-                ["method", "judge", "TAR @ 1 %", "TAR @ 0.1 %", "rank-1 %", "chance %"],
+            Table(
+                [
+                    "method",
+                    "recognizer",
+                    "TAR @ 1 %",
+                    "TAR @ 0.1 %",
+                    "rank-1 %",
+                    "chance %",
+                ],
                 gallery,
             ),
         ),
@@ -79,7 +79,7 @@ def sections(result: dict) -> list[tuple[str, str, str]]:
     return out + _keyed(result) + _leak(result)
 
 
-def _keyed(result: dict) -> list[tuple[str, str, str]]:
+def _keyed(result: dict) -> list[Section]:
     lines = [
         [
             method,
@@ -89,7 +89,7 @@ def _keyed(result: dict) -> list[tuple[str, str, str]]:
                 for key in ("same_key", "other_key")
                 for figure in ("tar_far_1e-2", "rank1")
             ),
-            _percent(fields.get("rank1_chance")),
+            percent(fields.get("rank1_chance")),
         ]
         for method, name, fields in _each(result, "keyed")
     ]
@@ -97,17 +97,17 @@ def _keyed(result: dict) -> list[tuple[str, str, str]]:
         return []
     headings = [
         "method",
-        "judge",
+        "recognizer",
         "same key: TAR @ 1 %",
         "same key: rank-1 %",
         "other key: TAR @ 1 %",
         "other key: rank-1 %",
         "rank-1 chance %",
     ]
-    return [("Attack: keys", _KEYED, grid(headings, lines))]
+    return [Section("Attack: keys", _KEYED, Table(headings, lines))]
 
 
-def _leak(result: dict) -> list[tuple[str, str, str]]:
+def _leak(result: dict) -> list[Section]:
     leaks = (result["model"] or {}).get("attribute_leak")
     if not leaks:
         return []
@@ -115,17 +115,17 @@ def _leak(result: dict) -> list[tuple[str, str, str]]:
         [
             name,
             *(cell(leak[what], "top1", 100, 1) for what in _READ),
-            _percent(leak["attributes"]["top1_chance"]),
+            percent(leak["attributes"]["top1_chance"]),
             *(cell(leak[what], "cosine", 1, 3) for what in _READ),
             cell(leak, "cosine_share", 100, 0),
         ]
         for name, leak in leaks.items()
     ]
     headings = [
-        "judge",
+        "recognizer",
         *(f"from {what} %" for what in _READ),
         "chance %",
         *(f"cosine from {what}" for what in _READ),
         "attributes' share of image's cosine %",
     ]
-    return [("Attack: attribute leak", _LEAK, grid(headings, lines))]
+    return [Section("Attack: attribute leak", _LEAK, Table(headings, lines))]
