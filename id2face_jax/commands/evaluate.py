@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares people, methods, networks and how the generator is sampled."""
     parser.add_argument("people", nargs="?", default=DEFAULT_RECORDS, metavar="PEOPLE")
     parser.add_argument("-o", "--out", required=True, help="folder of the results")
+    parser.add_argument(
+        "--photos",
+        metavar="DIR",
+        help="that the records were prepared from: anonymize takes full photos",
+    )
     parser.add_argument("--split", default="test", help="of records (default: test)")
     parser.add_argument(
         "--limit", type=int, metavar="N", help="photos at most; people stay whole"
@@ -27,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         metavar="NAME,NAME",
-        help="rows of the table: id2face, latent, no-oim, null, own, swap, pixelate, "
-        "blur, black, identity; default: all but latent and own",
+        help="rows of the table: anonymize, id2face, keep, latent, no-oim, null, own, "
+        "swap, pixelate, blur, black, identity; default: all but keep, latent and own",
     )
     parser.add_argument(
         "--attacks", action="store_true", help="also attackers who know the method"
@@ -68,20 +73,40 @@ def _add_networks(group) -> None:
     group.add_argument("--second-detector", metavar="FILE", help="YuNet")
 
 
+def _what_to_measure(args: argparse.Namespace):
+    """(methods, folder of full photos or None, methods left out and why)."""
+    from id2face_jax.evaluation import setup
+    from id2face_jax.evaluation.methods import anonymize, catalog
+    from id2face_jax.evaluation.people import WITHOUT_PHOTOS
+
+    people = pathlib.Path(args.people)
+    photos = None if setup.is_records(people) else people
+    if args.photos:
+        photos = pathlib.Path(args.photos)
+    if args.methods:
+        names = args.methods.split(",")
+        catalog.check_names(names)
+        return names, photos, {}
+    if photos is not None:
+        return catalog.DEFAULT, photos, {}
+    names = [name for name in catalog.DEFAULT if name != anonymize.NAME]
+    return names, None, {anonymize.NAME: WITHOUT_PHOTOS}
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 3 where the evaluation failed."""
     from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
     from id2face_jax.evaluation import runner, setup
-    from id2face_jax.evaluation.methods import catalog
+    from id2face_jax.evaluation.methods import anonymize, catalog
     from id2face_jax.evaluation.methods import generator as generators
+    from id2face_jax.evaluation.people import open_people
     from id2face_jax.evaluation.report import files
 
     if args.limit is not None and args.limit < 2:
         raise ValueError(f"--limit is {args.limit}; use 2 photos or more")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; use 1 or more")
-    names = args.methods.split(",") if args.methods else catalog.DEFAULT
-    catalog.check_names(names)
+    names, photos, left_out = _what_to_measure(args)
     use_compilation_cache()
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -90,18 +115,23 @@ def run(args: argparse.Namespace) -> int:
         generator = setup.open_generator(
             args.checkpoint, args.steps, args.strength, args.batch_size
         )
-    people, split = setup.find_people(
+    anonymizer = None
+    if anonymize.NAME in names:
+        anonymizer = setup.open_anonymizer(
+            args.checkpoint, args.steps, args.strength, args.seed
+        )
+    records, split = setup.find_people(
         pathlib.Path(args.people), args.split, out, generator
     )
     context = setup.make_context(
-        setup.open_people(people, split, args.limit, args.seed),
+        open_people(records, split, args.limit, args.seed, photos),
         out / "cache",
         recognizers=args.recognizer,
         pose=args.pose,
         expression=args.expression,
         second_detector=args.second_detector,
     )
-    rows = catalog.make_methods(names, context.people, generator)
+    rows = catalog.make_methods(names, context.people, generator, anonymizer)
     result = runner.evaluate(
         context,
         rows,
@@ -109,8 +139,10 @@ def run(args: argparse.Namespace) -> int:
         path=args.people,
         split=split,
         with_attacks=args.attacks,
+        left_out=left_out,
     )
     files.write_all(result, context, rows, generator, out)
-    runner.tell_failures(result)
+    runner.print_states(result)
+    runner.print_failures(result)
     print(f"results are in {out}: evaluation.json, evaluation.md, report.html")
     return 0 if result["passed"] else 3

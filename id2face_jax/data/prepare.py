@@ -131,7 +131,8 @@ def encode_crop(image: UInt8[np.ndarray, "s s 3"]) -> bytes:
     return cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
 
 
-def _decode(data: bytes) -> UInt8[np.ndarray, "s s 3"]:
+def decode_crop(data: bytes) -> UInt8[np.ndarray, "s s 3"]:
+    """The pixels of what `encode_crop` made."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return np.ascontiguousarray(pixels[..., ::-1])
 
@@ -200,7 +201,7 @@ def _embed(files: Sequence[pathlib.Path], recognizer: Recognizer) -> list[pathli
         faces = [face for face in _read_faces(file) if not face.reason]
         points = [_floats(face.landmarks, (5, 2)) for face in faces]
         vectors = recognizer(
-            [_decode(face.image) for face in faces],
+            [decode_crop(face.image) for face in faces],
             np.stack(points) if points else np.zeros((0, 5, 2), np.float32),
         )
         _write_whole(embedded[-1], vectors.astype(np.float32).tobytes())

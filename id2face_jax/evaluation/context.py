@@ -32,7 +32,8 @@ class Outputs:
     Attributes:
       method: that made them.
       rows: which faces of the people, in this order.
-      crops: stage with "crops" uint8 and "seconds" a face.
+      crops: stage with "crops" uint8, "seconds" a face, and "states" where the method
+        has any.
       draw: of the identities.
     """
 
@@ -100,9 +101,9 @@ class Context:
         def compute(chunk):
             batch = people.batch(rows[chunk], draw)
             start = time.perf_counter()
-            crops = method.run(batch)
-            seconds = (time.perf_counter() - start) / len(crops)
-            return {"crops": crops, "seconds": np.full(len(crops), seconds)}
+            made = method.make(batch)
+            seconds = (time.perf_counter() - start) / len(batch.rows)
+            return made | {"seconds": np.full(len(batch.rows), seconds)}
 
         stage.fill(compute)
         return Outputs(method, rows, stage, draw)
@@ -212,9 +213,9 @@ class Context:
         """Largest pixel difference when some faces are made again in reverse order."""
         at = np.linspace(0, len(outputs.rows) - 1, min(num, len(outputs.rows)))
         at = np.unique(at.astype(int))[::-1]
-        again = outputs.method.run(self.people.batch(outputs.rows[at], outputs.draw))
+        again = outputs.method.make(self.people.batch(outputs.rows[at], outputs.draw))
         first = outputs.crops.rows("crops", at)
-        return int(np.abs(again.astype(int) - first).max())
+        return int(np.abs(again["crops"].astype(int) - first).max())
 
     def requested(self, outputs: Outputs) -> np.ndarray:
         """(n, d) embeddings that the method was asked to show, built-in recognizer."""

@@ -7,15 +7,21 @@ depends on how files lie on a disk. Photos stay on disk; a chunk is read at a ti
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8, UInt32
 
 from id2face_jax.anonymize.identity import keys
-from id2face_jax.data import pairs, records
+from id2face_jax.data import pairs, photos, records
 from id2face_jax.faces import align
 from id2face_jax.faces import mask as face_masks
 
+WITHOUT_PHOTOS = (
+    "the records hold crops, and this method takes full photos; give --photos, the "
+    "folder that they were prepared from"
+)
+Reader = Callable[[str], UInt8[np.ndarray, "_h _w 3"]]
 # Corners in the 112 px ArcFace template, whose eyes stand 35 units apart.
 _BOX = np.array([[-2.0, -8.0], [114.0, 124.0]])
 
@@ -108,10 +114,12 @@ class People:
       persons: (n,) index into names.
       photos: (n,) which photo each face is.
       landmarks, embeddings: as in Batch, of all faces.
+      matrices: photo -> crop of each face.
       eye_distance: (n,) pixels in the photo the face came from.
       contents: (n,) hex digest of each crop.
       size: pixels of a crop's side.
       seed: of the evaluation.
+      read_photo: a full photo by its name; None where there are crops alone.
     """
 
     source: pairs.Source
@@ -121,10 +129,12 @@ class People:
     photos: tuple[str, ...]
     landmarks: Float[np.ndarray, "n 5 2"]
     embeddings: Float[np.ndarray, "n d"]
+    matrices: Float[np.ndarray, "n 2 3"]
     eye_distance: Float[np.ndarray, " n"]
     contents: tuple[str, ...]
     size: int
     seed: int
+    read_photo: Reader | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -147,6 +157,12 @@ class People:
         """The untouched crops of some faces, read now."""
         return np.stack([self.source[int(i)]["image"] for i in self.order[rows]])
 
+    def photo(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The full photo that a face is from, read now."""
+        if self.read_photo is None:
+            raise ValueError(WITHOUT_PHOTOS)
+        return self.read_photo(self.photos[row])
+
     def batch(self, rows: Int[np.ndarray, " m"], draw: Draw = FRESH) -> Batch:
         """The faces of some rows, ready for a method."""
         masks = [face_masks.face_mask(self.landmarks[i], self.size) for i in rows]
@@ -164,7 +180,29 @@ class People:
         )
 
 
-def open_people(path: pathlib.Path, split: str, limit: int | None, seed: int) -> People:
+def photo_reader(folder: pathlib.Path) -> Reader:
+    """Reads the photos that records name, from the folder they were prepared from."""
+
+    def read(name: str) -> UInt8[np.ndarray, "h w 3"]:
+        # Records name a photo after the folder that was given to `prepare`.
+        for path in (folder / name.partition("/")[2], folder / name):
+            if path.is_file():
+                return photos.read_photo(path)
+        raise ValueError(
+            f"{folder} has no photo {name.partition('/')[2]}, which the records name; "
+            "give the folder that they were prepared from"
+        )
+
+    return read
+
+
+def open_people(
+    path: pathlib.Path,
+    split: str,
+    limit: int | None,
+    seed: int,
+    full_photos: pathlib.Path | None = None,
+) -> People:
     """The faces of one split of a folder of records.
 
     Args:
@@ -173,15 +211,19 @@ def open_people(path: pathlib.Path, split: str, limit: int | None, seed: int) ->
       limit: at most so many photos; people are taken whole, in an order drawn from
         their names, so that a limited run is a fair sample and nests in larger ones.
       seed: of the evaluation.
+      full_photos: folder that the records were prepared from; None: not at hand.
 
     Raises:
       ValueError: fewer than two people.
     """
-    return select(records.open_records(path, split), limit, seed)
+    reader = full_photos and photo_reader(full_photos)
+    return select(records.open_records(path, split), limit, seed, reader)
 
 
-def select(source: pairs.Source, limit: int | None, seed: int) -> People:
-    """`open_people` for records that are open."""
+def select(
+    source: pairs.Source, limit: int | None, seed: int, reader: Reader | None = None
+) -> People:
+    """`open_people` for records that are open, with the full photos' reader."""
     faces = [_describe(source[i]) for i in range(len(source))]
     chosen = _choose([face["person"] for face in faces], limit)
     order = sorted(chosen, key=lambda i: (faces[i]["person"], faces[i]["photo"]))
@@ -201,10 +243,12 @@ def select(source: pairs.Source, limit: int | None, seed: int) -> People:
         tuple(face["photo"] for face in faces),
         np.stack([face["landmarks"] for face in faces]),
         np.stack([face["embedding"] for face in faces]),
+        np.stack([face["matrix"] for face in faces]),
         np.array([face["eye_distance"] for face in faces]),
         tuple(face["content"] for face in faces),
         faces[0]["size"],
         seed,
+        reader,
     )
 
 
@@ -218,6 +262,7 @@ def _describe(record: dict) -> dict:
         "photo": record["photo"],
         "landmarks": np.asarray(record["landmarks"], np.float32),
         "embedding": np.asarray(record["embedding"], np.float32),
+        "matrix": np.asarray(record["matrix"], np.float32),
         "eye_distance": float(np.linalg.norm(right - left) / scale),
         "content": _digest(record["image"].tobytes()),
         "size": record["image"].shape[0],

@@ -6,6 +6,8 @@ Owns the outline of the result; every figure is made in `metrics`.
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -31,7 +33,7 @@ from id2face_jax.evaluation.metrics.clean import (
 from id2face_jax.evaluation.models import perceptual
 from id2face_jax.evaluation.report import verdict
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 _VERSIONS = ("jax", "numpy", "scipy", "scikit-learn", "scikit-image", "onnxruntime")
 
 
@@ -64,6 +66,7 @@ def make_row(
             people.persons,
             people.seed,
         )
+    out.fields["states"] = figures.states(outputs)
     figures.utility_figures(out, context, outputs, sources)
     figures.quality_figures(out, context, outputs, sources)
     impostors = clean[recognizer].calibration.impostors
@@ -95,7 +98,10 @@ def describe_data(context: Context, path: str, split: str) -> dict:
 
 
 def describe_model(
-    context: Context, generator: Generator, sources: Outputs, with_attacks: bool
+    context: Context,
+    generator: Generator,
+    sources: Outputs,
+    with_attacks: bool,
 ) -> dict:
     """Which weights, how they were sampled, and what their attribute latent leaks."""
     return {
@@ -118,6 +124,7 @@ def evaluate(
     path: str,
     split: str,
     with_attacks: bool,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> dict:
     """The whole result, ready for JSON; see docs/evaluation.md for the fields.
 
@@ -127,6 +134,7 @@ def evaluate(
       generator: of the methods that have one.
       path, split: where the people are from, for the record.
       with_attacks: also measure adapted attackers.
+      left_out: methods that a reader would look for, and why they are not measured.
     """
     sources, clean = open_clean(context)
     recognizers = describe_recognizers(context, sources, clean)
@@ -166,10 +174,19 @@ def evaluate(
         | {name: importlib.metadata.version(name) for name in _VERSIONS},
         "recognizers": recognizers,
         "rows": rows,
+        "left_out": dict(left_out),
     }
 
 
-def tell_failures(result: dict) -> None:
+def print_states(result: dict) -> None:
+    """What became of the photos, one line for each method where that varies."""
+    for row in result["rows"]:
+        if row["states"]:
+            counts = ", ".join(f"{num} {name}" for name, num in row["states"].items())
+            print(f"{row['method']}: {counts}")
+
+
+def print_failures(result: dict) -> None:
     """Each failure, one line on stderr."""
     for failure in result["failures"]:
         print(f"id2face evaluate: FAILED: {failure}", file=sys.stderr)

@@ -9,7 +9,9 @@ import importlib.metadata
 import pathlib
 from collections.abc import Sequence
 
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
 from id2face_jax.anonymize.pipeline.generator import DiffusionGenerator
+from id2face_jax.anonymize.pipeline.options import FaceOptions
 from id2face_jax.atomic import hash_of_file
 from id2face_jax.data import photos, prepare
 from id2face_jax.evaluation.context import BUILT_IN, Context
@@ -17,11 +19,10 @@ from id2face_jax.evaluation.methods.generator import Generator
 from id2face_jax.evaluation.models.detectors import SecondDetector
 from id2face_jax.evaluation.models.estimators import ExpressionClassifier, PoseEstimator
 from id2face_jax.evaluation.models.network import Network
-from id2face_jax.evaluation.people import People, open_people
+from id2face_jax.evaluation.people import People
 from id2face_jax.faces import align, appearance, embed, pixels, whitening
 from id2face_jax.generation import exports
 
-__all__ = ["find_people", "make_context", "open_generator", "open_people"]
 _DEFAULT_SIZE = 128  # crops of prepared photos where no generator asks for another
 
 
@@ -37,6 +38,19 @@ def open_generator(
     return Generator(
         config, weights, product.fingerprint, product.num_steps, angle, batch_size
     )
+
+
+def open_anonymizer(
+    path: str | None, num_steps: int | None, angle: float, seed: int
+) -> Anonymizer:
+    """The whole path with an export's weights; path: None is the embedded default."""
+    options = FaceOptions(seed=seed, strength=angle)
+    return Anonymizer.from_pretrained(path, num_steps=num_steps, settings=options)
+
+
+def is_records(path: pathlib.Path) -> bool:
+    """Whether a folder holds records; else it holds photos."""
+    return (path / "dataset_info.json").is_file()
 
 
 def find_people(
@@ -55,7 +69,7 @@ def find_people(
             f"{path} does not exist; give a folder of photos as PERSON/PHOTO.jpg, or "
             f"records that `id2face prepare PHOTOS --out {path}` makes"
         )
-    if (path / "dataset_info.json").is_file():
+    if is_records(path):
         return path, split
     found = photos.list_photos([path])
     crop = prepare.Crop(_DEFAULT_SIZE)

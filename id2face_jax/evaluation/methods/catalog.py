@@ -2,14 +2,27 @@
 
 from collections.abc import Sequence
 
-from id2face_jax.evaluation.methods import controls
+from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
+from id2face_jax.anonymize.report import schema
+from id2face_jax.evaluation.methods import anonymize, controls
 from id2face_jax.evaluation.methods import generator as generators
 from id2face_jax.evaluation.methods.generator import Generator
 from id2face_jax.evaluation.methods.method import Method
-from id2face_jax.evaluation.people import People
+from id2face_jax.evaluation.people import WITHOUT_PHOTOS, People
 
-NAMES = (*generators.GENERATOR, *controls.CONTROLS)
-DEFAULT = ("id2face", "no-oim", "null", "swap", "pixelate", "blur", "black", "identity")
+NAMES = (anonymize.NAME, *generators.GENERATOR, *controls.CONTROLS)
+# What ships comes first: it is what the report is about.
+DEFAULT = (
+    anonymize.NAME,
+    "id2face",
+    "no-oim",
+    "null",
+    "swap",
+    "pixelate",
+    "blur",
+    "black",
+    "identity",
+)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -34,15 +47,34 @@ def _check_fit(people: People, generator: Generator) -> None:
 
 
 def make_methods(
-    names: Sequence[str], people: People, generator: Generator | None
+    names: Sequence[str],
+    people: People,
+    generator: Generator | None,
+    anonymizer: Anonymizer | None = None,
 ) -> list[Method]:
-    """The methods asked for, in that order; those of GENERATOR need one."""
+    """The methods asked for, in that order.
+
+    Args:
+      names: some of NAMES.
+      people: whom to evaluate.
+      generator: needed by those of generators.GENERATOR.
+      anonymizer: needed by anonymize.NAME, with the photos of `people`.
+
+    Raises:
+      ValueError: unknown names, or people that do not fit.
+    """
     check_names(names)
+    if anonymize.NAME in names and people.read_photo is None:
+        raise ValueError(WITHOUT_PHOTOS)
     if generator is not None and any(name in generators.GENERATOR for name in names):
         _check_fit(people, generator)
-    return [
-        generators.make_generator_method(name, generator)
-        if name in generators.GENERATOR
-        else controls.make_control(name, people)
-        for name in names
-    ]
+
+    def make(name: str) -> Method:
+        if name == anonymize.NAME:
+            made_with = schema.run_record(anonymizer.tools)
+            return anonymize.make_anonymize_method(anonymizer, people, made_with)
+        if name in generators.GENERATOR:
+            return generators.make_generator_method(name, generator)
+        return controls.make_control(name, people)
+
+    return [make(name) for name in names]

@@ -63,7 +63,7 @@ def put_figures(
         stats.wasserstein_distance(_CENTRES, _CENTRES, crowd, impostors)
     )
     if not outputs.method.draws_identity:
-        out.skip("diversity_wasserstein", "the method draws no identity")
+        out.skip("diversity_wasserstein", "the method draws no identity of its own")
         return
     cosines = of_one_face(context, outputs, recognizer)
     figure = intervals.of_set(

@@ -129,7 +129,10 @@ def utility_figures(
         put("expression_agreement", agree["agreement"], is_share=True)
         put("expression_overlap", agree["overlap"])
     if outputs.method.requested is None:
-        out.skip("identity_control_top1", "the method takes no identity")
+        out.skip(
+            "identity_control_top1",
+            "the method does not say which identity it asked for",
+        )
     else:
         hits = utility.identity_control(
             context.embeddings(outputs, BUILT_IN),
@@ -138,6 +141,14 @@ def utility_figures(
             seed,
         )
         put("identity_control_top1", hits, is_share=True)
+
+
+def states(outputs: Outputs) -> dict[str, int] | None:
+    """How many photos came to each state; None where a method has none."""
+    if outputs.method.states is None:
+        return None
+    found = outputs.crops.column("states")
+    return {state: int(np.sum(found == state)) for state in outputs.method.states}
 
 
 def set_figures(

@@ -4,8 +4,9 @@ Owns the words that `evaluation.md` and `report.html` share. Reads the result's 
 alone, so a stored evaluation.json gives the same text.
 """
 
+from id2face_jax.evaluation.methods.anonymize import STATES
 from id2face_jax.evaluation.report import attack_sections
-from id2face_jax.evaluation.report.tables import Section, Table, cell
+from id2face_jax.evaluation.report.tables import Section, Table, cell, percent
 
 # Field, heading, scale, digits: the columns every row has.
 _UTILITY = (
@@ -51,6 +52,10 @@ _UTILITY_SENTENCE = (
     "landmarks, head pose and expression moved, measured on the faces that were found; "
     '"asked identity nearest" says how often the new identity that was asked for is '
     "the closest of 100 to the picture (chance 1 %, built-in recognizer)."
+)
+_STATES_SENTENCE = (
+    "None is dropped from the figures: a photo that is not written is measured as a "
+    "black crop, and one that was missed as it is."
 )
 
 
@@ -115,6 +120,23 @@ def _quality_sentence(result: dict) -> str:
     )
 
 
+def _states(result: dict) -> list[Section]:
+    """What became of the photos, of each method where that varies."""
+    found = []
+    for row in result["rows"]:
+        if row["states"] is None:
+            continue
+        num = sum(row["states"].values())
+        lines = [
+            [f"{state}: {STATES[state]}", str(count), percent(count / num)]
+            for state, count in row["states"].items()
+        ]
+        title = f"What became of the photos: {row['method']}"
+        table = Table(["state", "photos", "%"], lines)
+        found.append(Section(title, _STATES_SENTENCE, table))
+    return found
+
+
 def _number(value: float | None, digits: int = 3) -> str:
     return "unknown" if value is None else f"{value:.{digits}f}"
 
@@ -126,6 +148,7 @@ def _not_measured(result: dict) -> str:
         for name, why in row["not_measured"].items():
             reasons.setdefault(f"{name}: {why}", []).append(row["method"])
     lines = [f"{reason} ({', '.join(names)})" for reason, names in reasons.items()]
+    lines += [f"{method}: {why}" for method, why in result["left_out"].items()]
     return "; ".join(lines) + "." if lines else "Everything was measured."
 
 
@@ -136,6 +159,7 @@ def sections(result: dict) -> list[Section]:
         text = _recognizer_sentence(result, name)
         found.append(Section(f"By {name}", text, _privacy(result, name), True))
     return [
+        *_states(result),
         *found,
         Section("Utility", _UTILITY_SENTENCE, _columns(result, _UTILITY)),
         Section("Quality", _quality_sentence(result), _columns(result, _QUALITY)),

@@ -54,7 +54,7 @@ def row_failures(row: dict, must_hide: bool) -> list[str]:
         num = round(row["untouched_share"] * row["counts"]["untouched_share"][0])
         out.append(
             f"method {name} left {num} faces as they were (under two gray levels of "
-            "change inside the mask): the generator passes photos through"
+            "change inside the mask): it passes photos through"
         )
     for recognizer, figures in row["recognizers"].items():
         tar, clean = figures["tar_far_1e-2"], figures["clean_tar_far_1e-2"]

@@ -197,7 +197,7 @@ def test_a_limit_takes_whole_people_and_nests():
 
 
 def test_unknown_methods_are_told():
-    with pytest.raises(ValueError, match="expected some of id2face"):
+    with pytest.raises(ValueError, match="expected some of anonymize"):
         catalog.check_names(("id2face", "mosaic"))
     with pytest.raises(ValueError, match="each once"):
         catalog.check_names(("blur", "blur"))

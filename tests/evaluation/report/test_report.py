@@ -127,7 +127,7 @@ def test_the_command_measures_a_folder_of_photos_and_goes_on(
     "arguments, message",
     [
         (["nowhere"], "nowhere does not exist; give a folder of photos"),
-        ([".", "--methods", "mosaic"], "expected some of id2face,"),
+        ([".", "--methods", "mosaic"], "expected some of anonymize,"),
         ([".", "--limit", "1"], "use 2 photos or more"),
         ([".", "--batch-size", "0"], "use 1 or more"),
     ],
