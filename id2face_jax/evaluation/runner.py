@@ -6,14 +6,14 @@ Owns the outline of the result; every figure is made in `metrics`.
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
 import id2face_jax
 from id2face_jax.evaluation.context import Context, Outputs
-from id2face_jax.evaluation.methods.generator import Generator
+from id2face_jax.evaluation.methods.generator import GENERATOR, Generator
 from id2face_jax.evaluation.methods.method import Method
 from id2face_jax.evaluation.metrics import (
     attacks,
@@ -21,6 +21,7 @@ from id2face_jax.evaluation.metrics import (
     fairness,
     figures,
     intervals,
+    interventions,
     privacy,
     quality,
 )
@@ -100,14 +101,19 @@ def describe_data(context: Context, path: str, split: str) -> dict:
 def describe_model(
     context: Context,
     generator: Generator,
+    methods: Sequence[Method],
     sources: Outputs,
     with_attacks: bool,
 ) -> dict:
-    """Which weights, how they were sampled, and what their attribute latent leaks."""
+    """Which weights, how they were sampled, what follows what, and what leaks."""
+    drawing = [m for m in methods if m.name in GENERATOR and m.draws_identity]
     return {
         "sha256": generator.sha256,
         "num_steps": generator.num_steps,
         "angle": generator.angle,
+        "interventions": (
+            interventions.measure(context, drawing[0], sources) if drawing else None
+        ),
         "attribute_leak": (
             attacks.attribute_leak(context, generator, sources)
             if with_attacks
@@ -166,7 +172,7 @@ def evaluate(
             "max_faces": diversity.MAX_FACES,
         },
         "model": generator
-        and describe_model(context, generator, sources, with_attacks),
+        and describe_model(context, generator, methods, sources, with_attacks),
         "versions": {
             "id2face_jax": id2face_jax.__version__,
             "python": platform.python_version(),

@@ -15,10 +15,15 @@ def landmark_error(
     sources: Float[np.ndarray, "n 5 2"],
     outputs: Float[np.ndarray, "n 5 2"],
     found: Bool[np.ndarray, " n"],
+    mouth_alone: bool = False,
 ) -> Float[np.ndarray, " n"]:
-    """Mean distance of the five points, in % of the source's eye distance."""
+    """Mean distance of the five points, in % of the source's eye distance.
+
+    mouth_alone: of its two corners instead.
+    """
     eyes = np.linalg.norm(sources[:, 1] - sources[:, 0], axis=-1)
-    gap = np.linalg.norm(outputs - sources, axis=-1).mean(axis=-1)
+    gap = np.linalg.norm(outputs - sources, axis=-1)
+    gap = gap[:, 3:].mean(axis=-1) if mouth_alone else gap.mean(axis=-1)
     return np.where(found, 100 * gap / eyes, np.nan)
 
 

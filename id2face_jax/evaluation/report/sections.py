@@ -53,6 +53,26 @@ _UTILITY_SENTENCE = (
     '"asked identity nearest" says how often the new identity that was asked for is '
     "the closest of 100 to the picture (chance 1 %, built-in recognizer)."
 )
+_INTERVENTIONS = (
+    ("asked_cosine", "to the identity asked for", 1, 3),
+    ("former_cosine", "to the one before", 1, 3),
+    ("landmarks_pct", "landmarks moved %", 1, 2),
+    ("mouth_pct", "mouth moved %", 1, 2),
+    ("light", "light moved L*", 1, 1),
+    ("pose_deg", "pose moved °", 1, 2),
+)
+_CHANGED = {
+    "identity": "the identity alone",
+    "attributes": "the photo alone",
+    "photos": "both: untouched photos",
+}
+_INTERVENTIONS_SENTENCE = (
+    "Two pictures that differ in one input of the generator. Who appears should follow "
+    "the identity: a low cosine where it alone changes, a high one where the photo "
+    "does. Landmarks, mouth, light and pose should follow the photo: little where the "
+    "identity alone changes, as much as between untouched photos where the photo does. "
+    "The cosines to identities asked for are by the built-in recognizer."
+)
 _STATES_SENTENCE = (
     "None is dropped from the figures: a photo that is not written is measured as a "
     "black crop, and one that was missed as it is."
@@ -137,6 +157,22 @@ def _states(result: dict) -> list[Section]:
     return found
 
 
+def _interventions(result: dict) -> list[Section]:
+    """What follows the identity, and what the photo."""
+    found = (result["model"] or {}).get("interventions")
+    if not found:
+        return []
+    names = list(result["recognizers"])
+    fields = [(f"cosine_{name}", f"cosine by {name}", 1, 3) for name in names]
+    fields += _INTERVENTIONS
+    lines = [
+        [title, *(cell(found[key], name, *form) for name, _, *form in fields)]
+        for key, title in _CHANGED.items()
+    ]
+    table = Table(["changed", *(heading for _, heading, *_ in fields)], lines)
+    return [Section("Interventions", _INTERVENTIONS_SENTENCE, table)]
+
+
 def _number(value: float | None, digits: int = 3) -> str:
     return "unknown" if value is None else f"{value:.{digits}f}"
 
@@ -163,6 +199,7 @@ def sections(result: dict) -> list[Section]:
         *found,
         Section("Utility", _UTILITY_SENTENCE, _columns(result, _UTILITY)),
         Section("Quality", _quality_sentence(result), _columns(result, _QUALITY)),
+        *_interventions(result),
         *attack_sections.sections(result),
         Section("Not measured", _not_measured(result)),
     ]

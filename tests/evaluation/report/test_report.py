@@ -88,6 +88,16 @@ def test_the_markdown_holds_every_row_and_tells_failures(written):
     assert all(failure in text for failure in result["failures"])
 
 
+def test_interventions_are_measured_and_shown(written):
+    result, out = written
+    found = result["model"]["interventions"]
+    assert set(found) == {"identity", "attributes", "photos"}
+    assert all(-1 <= fields["cosine_dlib"] <= 1 for fields in found.values())
+    assert all(row["states"] is None for row in result["rows"])  # no full photos here
+    text = (out / "evaluation.md").read_text()
+    assert "## Interventions" in text and "| the photo alone |" in text
+
+
 @pytest.fixture(scope="module")
 def folder(people_tar, tmp_path_factory):
     """Three people with two photos each, as files: too few for any threshold."""
