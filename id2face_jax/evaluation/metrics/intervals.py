@@ -123,6 +123,10 @@ def of_set(
     for _ in range(NUM_SET_RESAMPLES):
         people = rng.integers(0, num_people, num_people)
         drawn.append(statistic(np.concatenate([rows[p] for p in people])))
+    # Of few people a resample may be one photo again and again, and have no statistic.
+    known = np.array(drawn)[~np.isnan(drawn)]
+    if not len(known):
+        return Figure(value, None, len(persons), num_people)
     tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(drawn, (tail, 100 - tail)) + value - np.mean(drawn)
+    low, high = np.percentile(known, (tail, 100 - tail)) + value - np.mean(known)
     return Figure(value, (float(low), float(high)), len(persons), num_people)

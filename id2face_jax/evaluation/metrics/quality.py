@@ -171,5 +171,7 @@ class KernelDistance:
         pairs = np.outer(counts, counts)
         np.fill_diagonal(pairs, 0.0)
         total = pairs.sum()
+        if total == 0:
+            return float("nan")  # one photo, perhaps several times
         within = (pairs * (self._xx + self._yy)).sum() / total
         return float(within - 2 * (pairs * self._xy).sum() / total)

@@ -60,3 +60,11 @@ def test_same_seed_same_interval():
         intervals.mean_over_people(values, np.arange(50) // 2, 7) for _ in range(2)
     )
     assert first == second
+
+
+def test_resamples_without_a_statistic_do_not_hide_the_others():
+    def statistic(rows):
+        return float(len(rows)) if len(np.unique(rows)) > 1 else float("nan")
+
+    figure = intervals.of_set(statistic, np.arange(2), 0)
+    assert figure.value == 2 and figure.interval == (2, 2)

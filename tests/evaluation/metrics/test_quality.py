@@ -31,6 +31,7 @@ def test_kernel_distance_is_unbiased_and_sees_a_shift():
     ]
     moved = quality.KernelDistance(a + 0.5, a)(np.arange(200))
     assert abs(np.mean(same)) < 0.05 < moved
+    assert np.isnan(quality.KernelDistance(a, a)(np.zeros(5, int)))  # one photo, again
     # Drawing everyone twice adds nothing that was not there.
     distance = quality.KernelDistance(a + 0.5, a)
     twice = np.repeat(np.arange(200), 2)
