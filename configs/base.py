@@ -10,7 +10,9 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     """The defaults: the 128 px diffusion stage."""
     config = ml_collections.ConfigDict()
-    config.task = "id2face"  # "autoencoder" or "id2face": which networks train
+    # Which networks train: "autoencoder" (the decoder, on photos), "id2face" (all but
+    # the decoder), "finishing" (the decoder, on what the others give).
+    config.task = "id2face"
     config.seed = 0  # initial weights, data order, noise
     config.data = _data()
     config.autoencoder = _autoencoder()
@@ -70,6 +72,7 @@ def _autoencoder() -> ml_collections.ConfigDict:
     # take out the noise yet, the critic wins at once, and teaches nothing.
     ae.adversarial_from = 1_000
     ae.l1_weight = 2.0
+    ae.latent_weight = 1.0  # of task "finishing": see training/finishing.py
     ae.l2_weight = 0.0  # would make the mean of all fitting pictures, which is soft
     return ae
 

@@ -25,7 +25,8 @@ PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
 
 # What a warm start must agree on: which parameters there are and what they mean.
-MODEL_FIELDS = ("task", "data.image_size", "autoencoder", "model")
+NETWORK_FIELDS = ("data.image_size", "autoencoder", "model")
+MODEL_FIELDS = ("task", *NETWORK_FIELDS)
 # A resumed run, too: which pairs are in a batch. The saved position counts batches, and
 # on other ones it would be another place in another order.
 DATA_FIELDS = ("seed", "data.records", "data.split", "data.batch_size")
@@ -42,6 +43,8 @@ _FREE_FIELDS = (
     "critic",
     "adversarial",
     "adversarial_from",
+    "latent_weight",
+    "critic_dim",
     "sample_steps",
     "sample_temperature",
 )
@@ -150,6 +153,16 @@ def load_run(
         tree = _read_tree(path, lambda tree: {"ema": tree["ema"]})
         tree["ema"].pop("critic", None)  # trains the decoder, and is no part of it
         return config, {"autoencoder": tree["ema"]}, step
+    if config.task == "finishing":
+        tree = _read_tree(
+            path,
+            lambda tree: {
+                "ema": {"decoder": tree["ema"]["decoder"]},
+                "frozen": {"model": tree["frozen"]["model"]},
+            },
+        )
+        weights = {"model": tree["frozen"]["model"], "autoencoder": tree["ema"]}
+        return _with_task(config, "id2face"), weights, step
     tree = _read_tree(
         path,
         lambda tree: {
@@ -159,6 +172,12 @@ def load_run(
     )
     weights = {"model": tree["ema"], "autoencoder": tree["frozen"]["autoencoder"]}
     return config, weights, step
+
+
+def _with_task(config, task: str) -> ml_collections.FrozenConfigDict:
+    changed = ml_collections.ConfigDict(config.to_dict())
+    changed.task = task
+    return ml_collections.FrozenConfigDict(changed)
 
 
 def save_export(

@@ -96,7 +96,7 @@ class Recomposition:
     def loss(self, params, frozen, batch, draws):
         """The weighted sum of the terms in `losses`, with each term as a metric."""
         side = Sides(batch, draws)
-        x = to_float(side.images)
+        x = side.pixels
         z, zm, mask = encode_latents(
             self.autoencoder, frozen["autoencoder"], x, side.masks, self.masked
         )
@@ -256,11 +256,11 @@ class Recomposition:
         decoded = self.autoencoder.apply(
             {"params": frozen["autoencoder"]}, x0, method="decode"
         )
-        images, masks, source = self._deployed(
-            (side.images, side.masks, side.embeddings)
+        pixels, masks, source = self._deployed(
+            (side.pixels, side.masks, side.embeddings)
         )
         masks = masks[..., None]
-        face = masks * decoded + (1.0 - masks) * to_float(images)
+        face = masks * decoded + (1.0 - masks) * pixels
         recognizer = frozen["recognizer"]
         raw = dlib_resnet.embed_crops(
             recognizer["params"], face, self.view, mirror=False
@@ -343,6 +343,7 @@ class Sides:
 
     def __init__(self, batch: dict, draws: dict):
         self.images = jnp.concatenate([batch["image_a"], batch["image_b"]])
+        self.pixels = to_float(self.images)
         masks = jnp.concatenate([batch["mask_a"], batch["mask_b"]])
         self.masks = masks.astype(jnp.float32) / 255.0
         self.embeddings = jnp.concatenate([batch["embedding_a"], batch["embedding_b"]])

@@ -1,8 +1,8 @@
-"""The two training tasks as pure functions: (state, batch) -> (state, metrics).
+"""The training tasks as pure functions: (state, batch) -> (state, metrics).
 
-Owns what one step computes for the autoencoder and for ID2Face. No mesh words, no
-files: arrays are global, so a mean is a mean over all devices. All randomness of a
-step comes from (config.seed, state.step) and is drawn for the whole batch at once,
+Owns what one step computes for the autoencoder, for ID2Face, and for finishing. No mesh
+words, no files: arrays are global, so a mean is a mean over all devices. All randomness
+of a step comes from (config.seed, state.step) and is drawn for the whole batch at once,
 before it is cut into micro-batches: sharding changes no number but by rounding, and
 accumulation none but terms that are no mean over rows (free bits, the verifier's choice
 among the rows).
@@ -19,10 +19,10 @@ import optax
 from id2face_jax.generation import generate
 from id2face_jax.models import build
 from id2face_jax.models.layers import space_to_depth
-from id2face_jax.training import objectives, optim, recomposition
+from id2face_jax.training import finishing, objectives, optim, recomposition
 from id2face_jax.training.state import TrainState
 
-TASKS = ("autoencoder", "id2face")
+TASKS = ("autoencoder", "id2face", "finishing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,8 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
     frozen = frozen or {}
     if config.task == "autoencoder":
         return _autoencoder_task(config)
+    if config.task == "finishing":
+        return _finishing_task(config, frozen)
     if config.task == "id2face":
         if "autoencoder" not in frozen and config.autoencoder.weights != "random":
             raise ValueError(
@@ -268,12 +270,41 @@ def _id2face_task(config, frozen) -> Task:
         params = model.init(key, z, z, z[..., :1], jnp.ones((1,)), f)["params"]
         return _initial_state(config, params, jax.tree.map(jnp.asarray, used))
 
+    def sample_grid(state, batch):
+        weights = {"model": state.ema, "autoencoder": state.frozen["autoencoder"]}
+        return _faces_grid(config, weights, batch)
+
     return Task(
         init,
         _make_train_step(config, objective),
         _make_eval_step(config, objective),
-        lambda state, batch: _id2face_grid(config, state, batch),
-        ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3"),
+        sample_grid,
+        _GRID_LABELS,
+    )
+
+
+def _finishing_task(config, frozen) -> Task:
+    objective = finishing.make_finishing(config)
+    autoencoder = objective.autoencoder
+
+    def init(key):
+        x = _example_images(config)
+        params = autoencoder.init(key, x)["params"]
+        side = config.data.image_size // autoencoder.factor
+        seen = objective.critic_input(x, jnp.ones((1, side, side, 1)))
+        params["critic"] = objective.critic.init(key, seen)["params"]
+        return _initial_state(config, params, jax.tree.map(jnp.asarray, frozen))
+
+    def sample_grid(state, batch):
+        weights = {"model": state.frozen["model"], "autoencoder": state.ema}
+        return _faces_grid(config, weights, batch)
+
+    return Task(
+        init,
+        _make_train_step(config, objective),
+        _make_eval_step(config, objective),
+        sample_grid,
+        _GRID_LABELS,
     )
 
 
@@ -281,7 +312,10 @@ def _encode(autoencoder, frozen, x):
     return autoencoder.apply({"params": frozen["autoencoder"]}, x, method="encode")
 
 
-def _id2face_grid(config, state: TrainState, batch: dict) -> jax.Array:
+_GRID_LABELS = ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3")
+
+
+def _faces_grid(config, weights: dict, batch: dict) -> jax.Array:
     """Source, own identity back, three random orthogonal identities: 8 rows."""
     faces = generate.Faces(
         images=batch["image_a"][:8],
@@ -295,7 +329,7 @@ def _id2face_grid(config, state: TrainState, batch: dict) -> jax.Array:
         columns.append(
             generate.generate(
                 config,
-                {"model": state.ema, "autoencoder": state.frozen["autoencoder"]},
+                weights,
                 faces,
                 seeds,
                 mode="own" if column == 0 else "embedding",

@@ -132,6 +132,16 @@ def _load_exports(config) -> tuple[dict, dict | None]:
     if config.task == "id2face" and steps.needs_recognizer(config):
         frozen["recognizer"] = batches.load_recognizer(config)
     path = config.train.init_from
+    if config.task == "finishing":
+        if not path:
+            raise ValueError(
+                "task finishing needs what it finishes: pass an export of the "
+                "diffusion stage as --config.train.init_from=EXPORT"
+            )
+        saved, trees = exports.load_export(path)
+        fields = exports.NETWORK_FIELDS
+        exports.check_same_fields(saved, config, fields, path)
+        return {"model": trees["model"]}, trees["autoencoder"]
     if path:
         saved, trees = exports.load_export(path)
         exports.check_same_fields(saved, config, exports.MODEL_FIELDS, path)
