@@ -182,4 +182,6 @@ def _train() -> ml_collections.ConfigDict:
     train.dtype = "float32"  # or "bfloat16": inside of the networks
     train.remat = "none"  # "full" or "dots": what the backward pass recomputes
     train.init_from = ""  # export to warm-start params and EMA from
+    # Fields of that export's config that may differ: the noise schedule's, prediction.
+    train.allow_changed = ()
     return train

@@ -12,6 +12,7 @@ import sys
 
 from configs import lfw128
 from id2face_jax.generation import exports
+from id2face_jax.settings.saved import MODEL_FIELDS, check_same_fields
 
 
 def main() -> None:
@@ -19,8 +20,7 @@ def main() -> None:
     run, out = map(pathlib.Path, sys.argv[1:3])
     saved, weights, step = exports.load_run(run)
     config = lfw128.get_config()
-    fields = exports.MODEL_FIELDS
-    exports.check_same_fields(saved, config, fields, str(run))
+    check_same_fields(saved, config, MODEL_FIELDS, str(run))
     weights["model"].pop("leak_probe")
     exports.save_export(out, config, weights, dtype="bfloat16")
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())

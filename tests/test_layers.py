@@ -13,7 +13,7 @@ ROOT = pathlib.Path(id2face_jax.__file__).parent
 # file at the package's root or for a folder.
 LAYERS = (
     ("atomic", "charts", "compiling", "diffusion", "errors", "identity"),
-    ("labels", "pages"),
+    ("labels", "pages", "settings"),
     ("models",),
     ("faces",),
     ("data",),

@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mfu", type=float, default=0.45, help="of the chips to feed")
     args = parser.parse_args(argv)
     from id2face_jax.plan import estimate
-    from id2face_jax.training.settings import load_config
+    from id2face_jax.settings.load import load_config
 
     try:
         config = load_config(args.config)

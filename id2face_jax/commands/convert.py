@@ -87,7 +87,7 @@ def _unet(tensors, path: pathlib.Path, config_path, overrides):
     """The whole trainable model of the config, started with the file's UNet."""
     from id2face_jax.convert import diffusers, start
     from id2face_jax.generation import exports
-    from id2face_jax.training.settings import load_config
+    from id2face_jax.settings.load import load_config
 
     if config_path is None:
         raise ValueError(

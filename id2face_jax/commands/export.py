@@ -48,14 +48,13 @@ def run(args: argparse.Namespace) -> int:
     import jax
 
     from id2face_jax.generation import exports, sampling, serving
+    from id2face_jax.settings.saved import AUTOENCODER_FIELDS, check_same_fields
 
     config, weights, step = exports.load_run(args.checkpoint, args.step)
     config = sampling.with_defaults(config, args.steps, args.temperature)
     if args.autoencoder is not None:
         saved, trees = exports.load_export(args.autoencoder)
-        exports.check_same_fields(
-            saved, config, exports.AUTOENCODER_FIELDS, args.autoencoder
-        )
+        check_same_fields(saved, config, AUTOENCODER_FIELDS, args.autoencoder)
         weights = weights | {"autoencoder": trees["autoencoder"]}
     # First the program, which may fail: then nothing is left behind.
     program = serving.export_sampler(config, weights) if args.serving else None

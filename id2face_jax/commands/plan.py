@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     is_gpu = args.topology.startswith("h100")
     os.environ.setdefault("JAX_PLATFORMS", "cpu,cuda" if is_gpu else "cpu")
     from id2face_jax.plan import chips, estimate, sweep, table
-    from id2face_jax.training.settings import load_config
+    from id2face_jax.settings.load import load_config
 
     if args.sweep and (args.batch or args.fsdp or args.only):
         raise ValueError("--sweep finds the batch and the mesh of the step by itself")

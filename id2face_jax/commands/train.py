@@ -13,7 +13,13 @@ PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares --config, --workdir, --distributed, --patience and --fall-back."""
-    parser.add_argument("--config", required=True, help="Python file, see configs/")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME",
+        help="of a shipped config such as lfw128, or a .py file with "
+        "get_config(); fields are changed as --config.group.field=value",
+    )
     parser.add_argument(
         "--workdir", required=True, help="folder of the run; one in progress continues"
     )
@@ -42,11 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains until done or preempted."""
+    from id2face_jax.settings import load, preflight
+    from id2face_jax.training import runtime
+
+    # First what is quick to tell: jax and what else trains take many seconds to load.
+    runtime.check(args.distributed, args.patience)
+    config = load.load_config(args.config, args.overrides)
+    preflight.check_run(config, args.workdir)
     from absl import flags
 
-    from id2face_jax.training import runtime, settings, train
+    from id2face_jax.training import train
 
-    config = settings.load_config(args.config, args.overrides)
     # Grain reads absl flags, which are parsed by absl's own main only.
     flags.FLAGS.mark_as_parsed()
     runtime.start(args.distributed, args.patience)

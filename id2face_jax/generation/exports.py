@@ -1,9 +1,9 @@
 """Exports of EMA weights, and reading weights out of a training run.
 
-Owns config.json, and the folder of an *export*, which holds what a user needs: the
-config and the EMA parameters under weights/ (Orbax, its v0 API), there whole or not at
-all. Leaves the resumable state of a run to `training.checkpoint`, and what the
-parameters mean to `models`.
+Owns the folder of an *export*, which holds what a user needs: the config and the EMA
+parameters under weights/ (Orbax, its v0 API), there whole or not at all. Leaves the
+resumable state of a run to `training.checkpoint`, and what the parameters mean to
+`models`.
 """
 
 import json
@@ -19,85 +19,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from id2face_jax.settings.saved import from_json, to_json
+
 CHECKPOINTS = "checkpoints"
 CONFIG, WEIGHTS = "config.json", "weights"
 PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
-
-# What a warm start must agree on: which parameters there are and what they mean.
-NETWORK_FIELDS = ("data.image_size", "autoencoder", "model")
-MODEL_FIELDS = ("task", *NETWORK_FIELDS)
-# A resumed run, too: which pairs are in a batch. The saved position counts batches, and
-# on other ones it would be another place in another order.
-DATA_FIELDS = ("seed", "data.records", "data.split", "data.batch_size")
-DATA_FIELDS += ("data.pair_prob", "data.max_photos_per_person", "data.repeats")
-RUN_FIELDS = (*MODEL_FIELDS, "loss.critic_dim", "loss.verifier_dim", *DATA_FIELDS)
-# Of an autoencoder, its group.
-AUTOENCODER_FIELDS = ("autoencoder",)
-# Fields of those groups that change no network.
-_FREE_FIELDS = (
-    "weights",
-    "latent_noise",
-    "l1_weight",
-    "l2_weight",
-    "critic",
-    "adversarial",
-    "adversarial_from",
-    "latent_weight",
-    "critic_dim",
-    "sample_steps",
-    "sample_temperature",
-)
-
-
-def to_json(config: ml_collections.ConfigDict) -> str:
-    """The config as indented JSON, keys sorted."""
-    return json.dumps(
-        json.loads(config.to_json_best_effort()), indent=2, sort_keys=True
-    )
-
-
-def from_json(text: str) -> ml_collections.FrozenConfigDict:
-    """The inverse of `to_json`, with tuples for lists."""
-    data = json.loads(text)
-    # Twice: one pass makes tuples, but remembers lists and is unequal to the original.
-    once = ml_collections.FrozenConfigDict(data)
-    return ml_collections.FrozenConfigDict(once.to_dict())
-
-
-def _field(config: ml_collections.FrozenConfigDict, name: str) -> dict:
-    """The values under a dotted name, by full name: of a group, all but free ones."""
-    value = config
-    for part in name.split("."):
-        value = value[part]
-    if not isinstance(value, ml_collections.FrozenConfigDict):
-        return {name: value}
-    return {f"{name}.{k}": v for k, v in value.items() if k not in _FREE_FIELDS}
-
-
-def check_same_fields(saved, wanted, fields: tuple[str, ...], where: str) -> None:
-    """Raises ValueError, naming each difference, unless `fields` agree.
-
-    Args:
-      saved, wanted: configs.
-      fields: dotted names of fields or groups.
-      where: what `saved` belongs to, for the message.
-    """
-    # Through JSON, where tuples and lists are the same.
-    saved, wanted = (from_json(to_json(config)) for config in (saved, wanted))
-    differences = []
-    for name in fields:
-        old, new = _field(saved, name), _field(wanted, name)
-        differences += [
-            f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
-            for key in sorted(old | new)
-            if old.get(key) != new.get(key)
-        ]
-    if differences:
-        raise ValueError(
-            f"{where} was made with other settings: {'; '.join(differences)}. Set "
-            "these fields back, or use another folder"
-        )
 
 
 def steps_folder(workdir: str | os.PathLike) -> pathlib.Path:

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
 from id2face_jax.generation import exports
+from id2face_jax.settings.saved import RUN_FIELDS, check_same_fields
 from id2face_jax.training.state import Position, TrainState
 
 DAMAGED = "damaged"
@@ -99,14 +100,14 @@ class Checkpointer:
           config: of this run; its networks and data must be those of the checkpoint.
 
         Raises:
-          ValueError: the configs differ in exports.RUN_FIELDS, or the checkpoint is
+          ValueError: the configs differ in saved.RUN_FIELDS, or the checkpoint is
             damaged (see `set_damaged_aside`).
         """
         step = self.latest_step()
         where = f"{self._manager.directory}/{step}"
         saved = self._read(step, config=ocp.args.JsonRestore())
         saved = exports.from_json(json.dumps(saved.config))
-        exports.check_same_fields(saved, config, exports.RUN_FIELDS, where)
+        check_same_fields(saved, config, RUN_FIELDS, where)
         restored = self._read_state(step, abstract_state)
         iterator.set_state(restored.data)
         return restored.state

@@ -17,12 +17,6 @@ def make_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:
     checkpoints (Hägele et al. 2024).
     """
     optim, num_steps = config.optim, config.train.num_steps
-    if optim.lr_warmup_steps + optim.lr_cooldown_steps > num_steps:
-        raise ValueError(
-            f"optim.lr_warmup_steps is {optim.lr_warmup_steps}, "
-            f"optim.lr_cooldown_steps is {optim.lr_cooldown_steps} and train.num_steps "
-            f"is {num_steps}; warm-up and cool-down must fit into the run"
-        )
     return optax.join_schedules(
         [
             optax.linear_schedule(0.0, optim.lr, optim.lr_warmup_steps),

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 
-import jax
+from id2face_jax.errors import UsageError
 
 _STARTED = time.monotonic()
 _ONE_OF_MANY = re.compile(r"(\d+)/(\d+)@(.+:\d+)")
@@ -18,6 +18,17 @@ _ONE_OF_MANY = re.compile(r"(\d+)/(\d+)@(.+:\d+)")
 def minutes() -> float:
     """Since this process took up training; what config.train.max_minutes limits."""
     return (time.monotonic() - _STARTED) / 60.0
+
+
+def check(distributed: str, patience: int) -> None:
+    """Raises UsageError for arguments that `start` does not know."""
+    if patience < 1:
+        raise UsageError(f"--patience is {patience}; use 1 second or more")
+    if distributed not in ("none", "auto") and not _ONE_OF_MANY.fullmatch(distributed):
+        raise UsageError(
+            f"--distributed is {distributed!r}; use none, auto, or I/N@HOST:PORT such "
+            "as 0/2@localhost:9876"
+        )
 
 
 def start(distributed: str = "none", patience: int = 100) -> None:
@@ -30,10 +41,11 @@ def start(distributed: str = "none", patience: int = 100) -> None:
         with an error: they would wait for it in the next collective for ever.
 
     Raises:
-      ValueError: another word, or no time at all.
+      UsageError: another word, or no time at all.
     """
-    if patience < 1:
-        raise ValueError(f"--patience is {patience}; use 1 second or more")
+    import jax  # here, so that mistakes are told before it
+
+    check(distributed, patience)
     if distributed == "auto":
         jax.distributed.initialize(heartbeat_timeout_seconds=patience)
         return
@@ -47,13 +59,7 @@ def start(distributed: str = "none", patience: int = 100) -> None:
             address, 1, 0, coordinator_bind_address=address, local_device_ids=None
         )
         return
-    match = _ONE_OF_MANY.fullmatch(distributed)
-    if not match:
-        raise ValueError(
-            f"--distributed is {distributed!r}; use none, auto, or I/N@HOST:PORT such "
-            "as 0/2@localhost:9876"
-        )
-    index, num, address = match.groups()
+    index, num, address = _ONE_OF_MANY.fullmatch(distributed).groups()
     jax.distributed.initialize(
         address, int(num), int(index), heartbeat_timeout_seconds=patience
     )
@@ -64,6 +70,8 @@ def cache_compiled_programs(workdir: pathlib.Path) -> None:
 
     The folder is trusted code: it must not be writable by others.
     """
+    import jax
+
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         folder = workdir.absolute() / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -6,7 +6,6 @@ A run is resumed by the same command; state.step is its only counter.
 """
 
 import dataclasses
-import math
 import os
 import pathlib
 import sys
@@ -19,7 +18,7 @@ import tqdm
 
 from id2face_jax.data import batches, pairs
 from id2face_jax.generation import exports
-from id2face_jax.models import build
+from id2face_jax.settings import saved, together
 from id2face_jax.training import (
     checkpoint,
     grids,
@@ -53,7 +52,7 @@ def train_and_evaluate(
     """
     timer = metrics.Timer()
     config = ml_collections.FrozenConfigDict(config)
-    check_config(config)
+    together.check(config)
     workdir = pathlib.Path(workdir).absolute()
     mesh = sharding.make_mesh(config)
     sharding.check_batch(config, mesh)
@@ -95,26 +94,6 @@ def train_and_evaluate(
             saver.close()
 
 
-_AT_LEAST_ONE = ("num_steps", "log_every", "sample_every", "save_every", "keep")
-_AT_LEAST_ONE += ("profile_steps",)
-
-
-def check_config(config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError for sizes and intervals that no network or loop can have."""
-    model = config.model
-    factor = build.make_autoencoder(config).factor
-    unit = factor * math.lcm(2 ** (len(model.unet_dims) - 1), model.attribute_stride)
-    if config.data.image_size % unit:
-        raise ValueError(
-            f"data.image_size is {config.data.image_size}; latents of 1/{factor} the "
-            f"size, {len(model.unet_dims)} UNet levels and model.attribute_stride="
-            f"{model.attribute_stride} need a multiple of {unit}"
-        )
-    for name in _AT_LEAST_ONE:
-        if config.train[name] < 1:
-            raise ValueError(f"train.{name} is {config.train[name]}; use 1 or more")
-
-
 def say(message: str) -> None:
     """Tells the user, once whatever the number of processes, above the bar."""
     if jax.process_index() == 0:
@@ -123,30 +102,22 @@ def say(message: str) -> None:
 
 def _load_exports(config) -> tuple[dict, dict | None]:
     """(frozen parameters by name, parameters to start from or None)."""
-    frozen, start = {}, None
-    path = config.autoencoder.weights
+    frozen, path = {}, config.autoencoder.weights
     if config.task == "id2face" and path not in ("", "random"):
-        saved, trees = exports.load_export(path)
-        exports.check_same_fields(saved, config, exports.AUTOENCODER_FIELDS, path)
+        found, trees = exports.load_export(path)
+        saved.check_same_fields(found, config, saved.AUTOENCODER_FIELDS, path)
         frozen["autoencoder"] = trees["autoencoder"]
     if config.task == "id2face" and steps.needs_recognizer(config):
         frozen["recognizer"] = batches.load_recognizer(config)
     path = config.train.init_from
+    if not path:
+        return frozen, None
+    found, trees = exports.load_export(path)
+    for change in saved.check_start(found, config, path):
+        say(f"train.allow_changed: of {path}, {change}")
     if config.task == "finishing":
-        if not path:
-            raise ValueError(
-                "task finishing needs what it finishes: pass an export of the "
-                "diffusion stage as --config.train.init_from=EXPORT"
-            )
-        saved, trees = exports.load_export(path)
-        fields = exports.NETWORK_FIELDS
-        exports.check_same_fields(saved, config, fields, path)
         return {"model": trees["model"]}, trees["autoencoder"]
-    if path:
-        saved, trees = exports.load_export(path)
-        exports.check_same_fields(saved, config, exports.MODEL_FIELDS, path)
-        start = trees["autoencoder" if config.task == "autoencoder" else "model"]
-    return frozen, start
+    return frozen, trees["autoencoder" if config.task == "autoencoder" else "model"]
 
 
 def _compile(config, layout, example) -> programs.Programs:

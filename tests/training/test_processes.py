@@ -16,7 +16,7 @@ import pytest
 
 from id2face_jax.commands import train as command
 from id2face_jax.generation import exports
-from id2face_jax.training import runtime, settings
+from id2face_jax.training import runtime
 from tests import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -267,34 +267,6 @@ def test_a_dead_or_silent_process_ends_the_others_in_time(tmp_path, how):
             process.kill()
             process.wait()
             process.stderr.close()
-
-
-def test_a_config_works_from_any_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = settings.load_config(
-        str(ROOT / "configs" / "smoke.py"),
-        ["--config.optim.lr=0.5", "--config.model.unet_dims=(8,16)"],
-    )
-    assert (config.optim.lr, config.model.unet_dims) == (0.5, (8, 16))
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("--config.optim.lrr=1.0", "lr"),
-        ("--config.optim.lr=fast", "fast"),
-        ("--learning-rate=1.0", "Unknown command line flag 'learning-rate'"),
-        ("extra", "extra: expected --config.key=value"),
-    ],
-)
-def test_a_wrong_override_is_refused(override, message):
-    with pytest.raises(ValueError, match=message):
-        settings.load_config(str(ROOT / "configs" / "smoke.py"), [override])
-
-
-def test_a_missing_config_is_named(tmp_path):
-    with pytest.raises(ValueError, match="none.py does not exist"):
-        settings.load_config(str(tmp_path / "none.py"))
 
 
 @pytest.mark.parametrize("how", ["many", "0/2", "1@localhost:9"])
