@@ -13,14 +13,17 @@ import sys
 from collections.abc import Sequence
 
 import id2face_jax
+from id2face_jax import extras
 from id2face_jax.commands import (
     anonymize,
     benchmark,
     convert,
+    curves,
     demo,
     evaluate,
     export,
     key,
+    options,
     plan,
     prepare,
     sample,
@@ -29,44 +32,66 @@ from id2face_jax.commands import (
 )
 from id2face_jax.errors import UsageError
 
-COMMANDS = {
-    "anonymize": anonymize,
-    "key": key,
-    "web": web,
-    "evaluate": evaluate,
-    "benchmark": benchmark,
-    "prepare": prepare,
-    "train": train,
-    "sample": sample,
-    "export": export,
-    "convert": convert,
-    "plan": plan,
-    "demo": demo,
+GROUPS = {
+    "hide faces": {"anonymize": anonymize, "key": key, "web": web, "demo": demo},
+    "train": {
+        "prepare": prepare,
+        "train": train,
+        "curves": curves,
+        "sample": sample,
+        "export": export,
+        "convert": convert,
+        "plan": plan,
+    },
+    "measure": {"evaluate": evaluate, "benchmark": benchmark},
 }
+COMMANDS = {verb: x for group in GROUPS.values() for verb, x in group.items()}
 # These verbs take --config.key=value, which only the config file can tell right from
 # wrong; all others refuse what they do not know.
 TAKES_OVERRIDES = ("train", "convert", "plan")
+
+
+def _verbs() -> str:
+    """The verbs by group, a line each, and the first thing to try."""
+    lines = []
+    for title, group in GROUPS.items():
+        lines += [f"{title}:"]
+        lines += [
+            f"  {verb:<11}{x.__doc__.splitlines()[0]}" for verb, x in group.items()
+        ]
+        lines += [""]
+    lines += ["`id2face VERB --help` lists a verb's options. A first try:", ""]
+    return "\n".join([*lines, "  id2face anonymize photo.jpg -o hidden.png"])
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of `id2face`, with one subparser a verb."""
     parser = argparse.ArgumentParser(
         prog="id2face",
+        usage="id2face [--version] [--traceback] VERB ...",
         description="Anonymizes faces by identity-decoupled diffusion.",
+        epilog=_verbs(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     version = f"id2face_jax {id2face_jax.__version__}"
     parser.add_argument("--version", action="version", version=version)
     parser.add_argument(
-        "--traceback", action="store_true", help="show where an error came from"
+        "--traceback", action="store_true", help="Show where an error came from."
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # Listed by `_verbs`, in groups, which argparse does not know.
+    verbs = parser.add_subparsers(
+        dest="verb",
+        metavar="VERB",
+        required=True,
+        prog="id2face",
+        help=argparse.SUPPRESS,
+    )
     for verb, command in COMMANDS.items():
         subparser = verbs.add_parser(
             verb,
-            help=command.__doc__.splitlines()[0],
             description=command.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=options.Help,
             allow_abbrev=False,
         )
         command.add_arguments(subparser)
@@ -93,6 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split())
         print(f"id2face {args.verb}: {message}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except ModuleNotFoundError as error:
+        if args.traceback or not (message := extras.missing(error)):
+            raise
+        print(f"id2face {args.verb}: {message}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"id2face {args.verb}: interrupted", file=sys.stderr)
         return 130  # as shells report SIGINT

@@ -9,7 +9,7 @@ set -euo pipefail
 
 : "${PROCESSES:?how many processes, for example 2}"
 : "${DEVICES:?how many devices each process pretends to have, for example 2}"
-PYTHON="${PYTHON:-python}"
+PYTHON="${PYTHON:-$(dirname "${BASH_SOURCE[0]}")/../.venv/bin/python}"
 
 # A port that is free now. Two runs started in the same moment could draw the same one.
 PORT="$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"

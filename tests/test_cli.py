@@ -1,5 +1,7 @@
 """The front door: verbs, errors, exit codes."""
 
+import argparse
+import json
 import pathlib
 import subprocess
 import sys
@@ -32,10 +34,9 @@ def verb(monkeypatch):
 
 
 def test_every_command_is_listed():
-    folder = pathlib.Path(commands.__file__).parent
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(
-        cli.COMMANDS
-    )
+    files = pathlib.Path(commands.__file__).parent.glob("*.py")
+    verbs = {path.stem for path in files if "def run(" in path.read_text()}
+    assert verbs == set(cli.COMMANDS)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], ["train", "--help"]])
@@ -66,6 +67,73 @@ def test_every_verb_explains_itself(name, capsys):
     summary = cli.COMMANDS[name].__doc__.splitlines()[0]
     assert summary in capsys.readouterr().out
     assert summary.endswith((".", ":")) and len(summary) <= 88
+
+
+def options_of(verb):
+    subparsers = next(
+        action
+        for action in cli.make_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return [
+        action
+        for action in subparsers.choices[verb]._actions
+        if not isinstance(action, argparse._HelpAction)
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_option_is_a_sentence_with_its_default(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([name, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for action in options_of(name):
+        text = action.help or ""
+        sentence = text.split(" (default")[0]
+        assert sentence[:1].isupper() and sentence.endswith("."), (action, text)
+        if action.default not in (None, False, [], argparse.SUPPRESS):
+            known = action.default if "(default" not in text else "(default"
+            assert f"(default: {known}" in shown or "(default" in text, action.dest
+
+
+def test_one_name_is_one_thing_in_all_verbs():
+    """The same words for an option wherever it stands, but where its range differs."""
+    told = {}
+    for verb in cli.COMMANDS:
+        for action in options_of(verb):
+            for option in action.option_strings:
+                told.setdefault(option, {})[verb] = action.help
+    shared = ("--checkpoint", "--seed", "--steps", "--temperature", "--verifier")
+    for option in shared:
+        of_a_run = {"export"} if option == "--checkpoint" else set()
+        texts = {text for verb, text in told[option].items() if verb not in of_a_run}
+        assert len(texts) == 1, option
+    assert set(told["-o"]) == set(told["--out"])
+    assert not {"--angle", "--output", "--degrees"} & set(told)
+
+
+def test_a_split_that_is_not_there_is_told_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    info = {"splits": [{"name": "train"}, {"name": "validation"}]}
+    (tmp_path / "mine" / "dataset_info.json").write_text(json.dumps(info))
+    assert cli.main(["evaluate", "mine"]) == 2
+    told = capsys.readouterr().err
+    assert "mine has no split 'test'; it has train, validation" in told
+    assert "choose one with --split" in told and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("out", ["zz.xyz", "new/zz.xyz"])
+def test_a_result_of_no_known_format_is_wrong_usage(tmp_path, capsys, out):
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    assert cli.main(["anonymize", str(photo), "-o", str(tmp_path / out)]) == 2
+    told = capsys.readouterr().err
+    assert ".xyz is no format that is written here; use one of" in told
+    assert ".png" in told and "end a folder's name in /" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_version_is_the_packages(capsys):

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(id2face_jax.__file__).parent
 # Lowest first; a part may import those before it and itself. One name may stand for a
 # file at the package's root or for a folder.
 LAYERS = (
-    ("atomic", "charts", "compiling", "diffusion", "errors", "identity"),
+    ("atomic", "charts", "compiling", "diffusion", "errors", "extras", "identity"),
     ("labels", "pages", "settings"),
     ("models",),
     ("faces",),
@@ -43,7 +43,7 @@ PURE = ("diffusion", "identity", "models")
 # Files, flags, meshes and everything that reads them.
 IMPURE = ("absl", "argparse", "cv2", "grain", "orbax", "os", "pathlib", "jax.sharding")
 # Each folder holds what a reader can take in at once.
-MOST_FILES = {"training": 16}
+MOST_FILES = {"commands": 16, "training": 17}
 USUAL_MOST_FILES = 14
 
 

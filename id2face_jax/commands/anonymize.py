@@ -15,192 +15,10 @@ import pathlib
 import sys
 import time
 
-from id2face_jax.anonymize.pipeline.options import STRENGTH
+from id2face_jax.commands import anonymize_arguments as arguments
 from id2face_jax.errors import UsageError
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares inputs, output, and FaceOptions, FileOptions and People."""
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo or folder")
-    parser.add_argument(
-        "-o", "--out", required=True, help="file for one photo, else a folder"
-    )
-    parser.add_argument("--report", help="default: report.json in the output folder")
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="exit code 3 also if files were left out, since they are of no known kind",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="draw boxes round the faces found, blurred, instead of anonymizing",
-    )
-    _add_face_arguments(parser.add_argument_group("new faces"))
-    _add_people_arguments(parser.add_argument_group("people"))
-    _add_file_arguments(parser.add_argument_group("files"))
-    _add_video_arguments(parser.add_argument_group("videos"))
-    _add_dataset_arguments(parser.add_argument_group("datasets and clusters"))
-
-
-def _add_face_arguments(group) -> None:
-    group.add_argument("--seed", type=int, default=0, help="default: 0")
-    group.add_argument(
-        "--strength",
-        type=float,
-        default=STRENGTH,
-        metavar="DEGREES",
-        help="between the old identity and the new, 90 to 150 (default: %(default)g)",
-    )
-    group.add_argument(
-        "--appearance",
-        choices=("free", "keep"),
-        default="free",
-        help="free: anybody (default); keep: of the source's apparent sex, age and "
-        "skin tone, so that the new face fits the body, at a price in privacy",
-    )
-    group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
-    group.add_argument(
-        "--det-thresh",
-        type=float,
-        default=0.2,
-        metavar="SCORE",
-        help="least score of a face; low, so that none is missed (default: 0.2)",
-    )
-    group.add_argument(
-        "--mask-scale",
-        type=float,
-        default=1.0,
-        help="size of the changed region, 1 to 1.5 (default: 1)",
-    )
-    group.add_argument(
-        "--batch-size",
-        type=int,
-        help="faces generated at once; default: what suits the device",
-    )
-    group.add_argument(
-        "--on-failure",
-        choices=("blur", "refuse"),
-        default="blur",
-        help="what to do with a face that the model cannot hide (default: blur)",
-    )
-    group.add_argument(
-        "--checkpoint", help="export or training run; default: the embedded model"
-    )
-    group.add_argument(
-        "--recognizer",
-        default="dlib",
-        help="dlib or an ONNX file: the one that the model was trained on",
-    )
-    group.add_argument(
-        "--verifier",
-        metavar="ONNX",
-        help="a second recognizer, which must not know a face again either",
-    )
-
-
-def _add_people_arguments(group) -> None:
-    who = group.add_mutually_exclusive_group()
-    who.add_argument(
-        "--keep", action="append", metavar="PHOTO", help="of a person who stays as is"
-    )
-    who.add_argument(
-        "--only", action="append", metavar="PHOTO", help="change this person alone"
-    )
-    group.add_argument(
-        "--key-file",
-        help="of `id2face key`: the same person gets the same new face, with this key",
-    )
-    group.add_argument(
-        "--person-from",
-        metavar="SOURCE",
-        help="with a key, who is who: parent (folder names), filename, or a .csv with "
-        "the columns file and person; default: by similarity",
-    )
-    group.add_argument(
-        "--gallery",
-        help="encrypted file of people, by similarity; default: KEY_FILE.gallery",
-    )
-
-
-def _add_file_arguments(group) -> None:
-    group.add_argument(
-        "--on-no-face",
-        choices=("copy", "refuse", "skip"),
-        default="refuse",
-        help="what to do with a photo in which no face is found (default: refuse)",
-    )
-    existing = group.add_mutually_exclusive_group()
-    existing.add_argument(
-        "--skip-existing",
-        action="store_true",
-        help="leave our results as they are, also those of other settings",
-    )
-    existing.add_argument(
-        "--overwrite", action="store_true", help="redo and replace what is there"
-    )
-    group.add_argument(
-        "--metadata",
-        choices=("strip", "safe", "all"),
-        default="strip",
-        help="EXIF that stays: none; camera and date; also texts and place",
-    )
-    group.add_argument(
-        "--aligned", action="store_true", help="photos are aligned face crops"
-    )
-
-
-def _add_video_arguments(group) -> None:
-    group.add_argument(
-        "--start", type=float, metavar="SECONDS", help="write nothing before it"
-    )
-    group.add_argument(
-        "--end", type=float, metavar="SECONDS", help="write nothing from it on"
-    )
-    group.add_argument("--no-audio", action="store_true", help="leave out the sound")
-    group.add_argument(
-        "--hold",
-        type=float,
-        metavar="SECONDS",
-        help="blur the place of a lost face for so long at most (default: until it is "
-        "found again or the scene ends)",
-    )
-
-
-def _add_dataset_arguments(group) -> None:
-    group.add_argument(
-        "--format",
-        choices=("auto", "folder", "coco", "yolo", "voc", "csv", "webdataset"),
-        default="auto",
-        help="whose labels are kept, less those of refused photos (default: by layout, "
-        "tables never)",
-    )
-    group.add_argument(
-        "--columns",
-        action="append",
-        metavar="NAME",
-        help="of a table that stays beside those that name photos (with --format csv)",
-    )
-    group.add_argument(
-        "--allow-members",
-        action="append",
-        metavar="SUFFIX",
-        help="of WebDataset members that pass though they are no text, such as npy",
-    )
-    group.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="work on the I-th of N parts alone; a run without it joins the parts",
-    )
-    group.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="of a Ray cluster to work on: local, auto, or HOST:PORT",
-    )
-    group.add_argument(
-        "--workers", type=int, help="on the cluster; default: its GPUs, or its CPUs"
-    )
+add_arguments = arguments.add_arguments
 
 
 def run(args: argparse.Namespace) -> int:
@@ -242,7 +60,22 @@ def run(args: argparse.Namespace) -> int:
     return console.REFUSED
 
 
+def _check_out(args: argparse.Namespace) -> None:
+    """Refuses a name for one result that no format has, which would become a folder."""
+    from id2face_jax.anonymize.batch import discovery
+
+    out = pathlib.Path(args.out)
+    is_one = len(args.inputs) == 1 and pathlib.Path(args.inputs[0]).is_file()
+    is_folder = args.out.endswith(("/", os.sep)) or out.is_dir() or not out.suffix
+    if is_one and not is_folder and not discovery.is_file_name(out):
+        raise UsageError(
+            f"--out is {args.out}, and {out.suffix} is no format that is written here; "
+            f"use one of {' '.join(discovery.SUFFIXES)}, or end a folder's name in /"
+        )
+
+
 def _check_usage(args: argparse.Namespace) -> None:
+    _check_out(args)
     if args.person_from and not args.key_file:
         raise UsageError("--person-from is for keyed identities; give --key-file too")
     by_similarity = args.key_file and not args.person_from and not args.dry_run

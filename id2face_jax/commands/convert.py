@@ -11,15 +11,20 @@ import argparse
 import json
 import pathlib
 
+from id2face_jax.commands import options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the file, --out and --config."""
-    parser.add_argument("file", help=".safetensors, .ckpt, .pth or .onnx")
-    parser.add_argument("--out", required=True, help="new folder")
+    parser.add_argument(
+        "file", help="Convert this .safetensors, .ckpt, .pth or .onnx file."
+    )
+    options.add_out(parser, "Write to this folder, which must not exist yet.")
     parser.add_argument(
         "--config",
-        help="of the run that a UNet starts, see configs/; fields are overridden as "
-        "--config.group.field=value",
+        metavar="NAME|FILE",
+        help="Fit a UNet to the run that it starts, such as ffhq512. "
+        "--config.GROUP.FIELD=VALUE changes a field.",
     )
 
 

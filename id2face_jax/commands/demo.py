@@ -7,14 +7,14 @@ and small.
 import argparse
 import pathlib
 
+from id2face_jax.commands import options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares --out, --checkpoint and --seed."""
-    parser.add_argument("--out", default="demo", help="folder (default: demo)")
-    parser.add_argument(
-        "--checkpoint", help="export or training run; default: the embedded model"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    options.add_out(parser, "Write pictures and report to this folder.", "demo")
+    options.add_checkpoint(parser)
+    options.add_seed(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,47 +10,56 @@ were passed through or a recognizer is fed wrongly.
 import argparse
 import pathlib
 
-from id2face_jax.anonymize.pipeline.options import STRENGTH
+from id2face_jax.commands import options
 
 DEFAULT_RECORDS = "runs/records/lfw"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares people, methods, networks and how the generator is sampled."""
-    parser.add_argument("people", nargs="?", default=DEFAULT_RECORDS, metavar="PEOPLE")
-    parser.add_argument("-o", "--out", required=True, help="folder of the results")
+    parser.add_argument(
+        "people",
+        nargs="?",
+        default=DEFAULT_RECORDS,
+        metavar="PEOPLE",
+        help="Evaluate these records, or photos as PERSON/PHOTO.jpg.",
+    )
+    options.add_out(parser, "Write results to this folder.", "runs/evaluation")
     parser.add_argument(
         "--photos",
         metavar="DIR",
-        help="that the records were prepared from: anonymize takes full photos",
+        help="Anonymize these full photos, that the records were prepared from.",
     )
-    parser.add_argument("--split", default="test", help="of records (default: test)")
+    parser.add_argument("--split", default="test", help="Take this split of records.")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="photos at most; people stay whole"
+        "--limit",
+        type=int,
+        metavar="N",
+        help="Take so many photos at most; people stay whole.",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    options.add_seed(parser)
     parser.add_argument(
         "--methods",
         metavar="NAME,NAME",
-        help="rows of the table: anonymize, id2face, keep, latent, no-oim, null, own, "
-        "swap, pixelate, blur, black, identity; default: all but keep, latent and own",
+        help="Compare these: anonymize, id2face, keep, latent, no-oim, null, own, swap, "
+        "pixelate, blur, black, identity. (default: all but keep, latent and own)",
     )
     parser.add_argument(
-        "--attacks", action="store_true", help="also attackers who know the method"
+        "--attacks",
+        action="store_true",
+        help="Try attackers who know the method, too.",
     )
     _add_networks(parser.add_argument_group("networks that measure, as ONNX files"))
     group = parser.add_argument_group("generator")
-    group.add_argument("--checkpoint", help="export; default: the embedded one")
-    group.add_argument("--steps", type=int, help="of diffusion; default: the model's")
+    options.add_checkpoint(group)
+    options.add_steps(group)
+    options.add_strength(group, 0, 180)
     group.add_argument(
-        "--strength",
-        type=float,
-        default=STRENGTH,
-        metavar="DEGREES",
-        help="between the old identity and the new (default: %(default)g)",
-    )
-    group.add_argument(
-        "--batch-size", type=int, default=16, help="changes no figure (default: 16)"
+        "--batch-size",
+        type=int,
+        default=16,
+        metavar="N",
+        help="Draw so many faces at once; changes no figure.",
     )
 
 
@@ -60,17 +69,19 @@ def _add_networks(group) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="another recognizer beside the built-in one; may be repeated",
+        help="Ask another recognizer beside the built-in one. May be repeated.",
     )
     group.add_argument(
         "--pose",
         action="append",
         default=[],
         metavar="FILE",
-        help="head pose, FSA-Net; repeated files are averaged",
+        help="Read head poses with FSA-Net; repeated files are averaged.",
     )
-    group.add_argument("--expression", metavar="FILE", help="seven expressions")
-    group.add_argument("--second-detector", metavar="FILE", help="YuNet")
+    group.add_argument("--expression", metavar="FILE", help="Read seven expressions.")
+    group.add_argument(
+        "--second-detector", metavar="FILE", help="Look for faces with YuNet, too."
+    )
 
 
 def _what_to_measure(args: argparse.Namespace):
@@ -95,6 +106,9 @@ def _what_to_measure(args: argparse.Namespace):
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns 3 where the evaluation failed."""
+    from id2face_jax.settings import preflight
+
+    preflight.check_split(args.people, args.split, "--split SPLIT")
     from id2face_jax.anonymize.pipeline.generator import use_compilation_cache
     from id2face_jax.evaluation import runner, setup
     from id2face_jax.evaluation.methods import anonymize, catalog

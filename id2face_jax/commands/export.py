@@ -6,40 +6,44 @@ autoencoder beside the model.
 
 import argparse
 
+from id2face_jax.commands import options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what to export, how it is stored, and how it samples by default."""
     parser.add_argument(
-        "--checkpoint", required=True, metavar="WORKDIR", help="of `id2face train`"
+        "--checkpoint",
+        required=True,
+        metavar="WORKDIR",
+        help="Export this run of `id2face train`.",
     )
-    parser.add_argument("--out", required=True, help="new folder")
+    options.add_out(parser, "Write to this folder, which must not exist yet.")
     parser.add_argument(
         "--dtype",
         default="float32",
         choices=("float32", "bfloat16", "float16"),
-        help="how numbers are stored; they load as float32 (default: float32)",
+        help="Store numbers so; they load as float32.",
     )
-    parser.add_argument("--step", type=int, help="which checkpoint (default: newest)")
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="N",
+        help="Take the checkpoint of this step. (default: the newest)",
+    )
     parser.add_argument(
         "--autoencoder",
-        metavar="EXPORT",
-        help="take the decoder from here: the encoder is a fixed transform, so a "
-        "decoder may be trained on under a trained model (default: the run's own)",
+        metavar="DIR",
+        help="Take the decoder of this export: the encoder is a fixed transform, so a "
+        "decoder may be trained on under a trained model. (default: the run's own)",
     )
-    parser.add_argument(
-        "--steps", type=int, help="DDIM steps by default (default: the config's)"
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        help="0 to 1, scale of the noise that sampling starts from (default: the "
-        "config's)",
-    )
+    group = parser.add_argument_group("how it samples, where it is not told otherwise")
+    options.add_steps(group)
+    options.add_temperature(group)
     parser.add_argument(
         "--serving",
         action="store_true",
-        help="also the sampler as a program for CPU, NVIDIA GPU and TPU, see "
-        "docs/serving.md",
+        help="Write the sampler as a program for CPU, NVIDIA GPU and TPU, too; see "
+        "docs/serving.md.",
     )
 
 

@@ -10,7 +10,9 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares FILE."""
-    parser.add_argument("file", help="new file for the key; it must not exist")
+    parser.add_argument(
+        "file", help="Write the key to this file, which must not exist yet."
+    )
 
 
 def run(args: argparse.Namespace) -> int:

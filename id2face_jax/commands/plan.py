@@ -8,44 +8,53 @@ by XLA for the named chips. Exit code 3: it does not fit. See docs/scaling.md.
 import argparse
 import sys
 
+from id2face_jax.commands import options
+
 DOES_NOT_FIT = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the config, the topology and what to vary."""
-    parser.add_argument("--config", required=True, help="Python file, see configs/")
+    options.add_config(parser)
     parser.add_argument(
         "--topology",
         required=True,
         metavar="KIND:SIZES",
-        help="v5e:16x16, v5p:4x4x4, v4:4x4x4, v6e:4x4, h100:8, h100:2x8, ...",
+        help="Plan for these chips: v5e:16x16, v5p:4x4x4, v4:4x4x4, v6e:4x4, h100:8, "
+        "h100:2x8, ...",
     )
     parser.add_argument(
-        "--batch", type=int, help="pairs a step (default: the config's batch_size)"
+        "--batch",
+        type=int,
+        metavar="PAIRS",
+        help="Train on so many pairs a step. (default: the config's batch_size)",
     )
     parser.add_argument(
         "--fsdp",
         type=int,
-        help="chips that share one copy of the state; the others go to `data` "
+        metavar="CHIPS",
+        help="Let so many chips share one copy of the state; the others go to `data`. "
         "(default: the config's, or what divides it and the number of chips)",
     )
     parser.add_argument(
-        "--only", choices=("step", "sampler"), help="one program (default: both)"
+        "--only",
+        choices=("step", "sampler"),
+        help="Plan one program. (default: both)",
     )
     parser.add_argument(
         "--effort",
         type=float,
         default=0.0,
-        help="-1 to 0, of the compiler: -0.5 is done in a quarter of the time; memory "
-        "and time are then those of a slower program (default: 0)",
+        help="Let the compiler try less hard, -1 to 0: -0.5 is done in a quarter of "
+        "the time; memory and time are then those of a slower program.",
     )
     parser.add_argument(
         "--sweep",
         action="store_true",
-        help="find the largest batch that fits, and the quickest mesh for it",
+        help="Find the largest batch that fits, and the quickest mesh for it.",
     )
     parser.add_argument(
-        "--json", action="store_true", help="a JSON object a line, not a table"
+        "--json", action="store_true", help="Print a JSON object a line, not a table."
     )
 
 

@@ -11,65 +11,89 @@ import pathlib
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares where photos come from, and what their records are like."""
-    parser.add_argument(
-        "photos", nargs="*", type=pathlib.Path, metavar="PHOTOS", help="photo folders"
+    group = parser.add_argument_group("photos and people")
+    group.add_argument(
+        "photos",
+        nargs="*",
+        type=pathlib.Path,
+        metavar="PHOTOS",
+        help="Folders of photos.",
     )
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="RECORDS")
-    parser.add_argument(
-        "--size", type=int, default=160, help="side of the crops, pixels (default: 160)"
+    group.add_argument(
+        "--splits",
+        type=pathlib.Path,
+        metavar="CSV",
+        help="Read the columns `person` and `split` (train, validation or test); 4 %% "
+        "of the train people, and of those not in it, go to validation.",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--people",
+        type=pathlib.Path,
+        metavar="CSV",
+        help="Read the columns `photo` (file name) and `person`, for photos without "
+        "folders.",
+    )
+    group.add_argument(
+        "--tfds",
+        metavar="NAME",
+        help="Take a prepared TFDS dataset in place of PHOTOS.",
+    )
+    group.add_argument("--data-dir", metavar="DIR", help="Find NAME of --tfds here.")
+    group.add_argument(
+        "--largest",
+        action="store_true",
+        help="Take the largest face of a photo; without it the subject must be "
+        "clearly the most prominent: large and central.",
+    )
+    group = parser.add_argument_group("records")
+    group.add_argument(
+        "-o",
+        "--out",
+        type=pathlib.Path,
+        required=True,
+        metavar="RECORDS",
+        help="Write to this folder, which must not exist yet.",
+    )
+    group.add_argument(
+        "--size",
+        type=int,
+        default=160,
+        metavar="PIXELS",
+        help="Make crops with sides of so many pixels.",
+    )
+    group.add_argument(
         "--crop-units",
         type=float,
         default=136.0,
         metavar="UNITS",
-        help="side of the crops in units of the 112-unit face template: fewer show the "
-        "face larger (default: 136, as configs/base.py; the built-in weights: 160)",
+        help="Give the crops' sides so many units of the 112-unit face template: "
+        "fewer show the face larger; the built-in weights want 160.",
     )
-    parser.add_argument(
+    group.add_argument(
         "--crop-center",
         default="56,68",
         metavar="X,Y",
-        help="the template's point in the middle of the crops (default: 56,68; the "
-        "built-in weights: 56,64)",
+        help="Put this point of the template in the middle; the built-in weights want "
+        "56,64.",
     )
-    parser.add_argument(
-        "--workers", type=int, help="threads that decode and detect (default: cores)"
-    )
-    parser.add_argument(
-        "--splits",
-        type=pathlib.Path,
-        metavar="CSV",
-        help="columns `person` and `split` (train, validation or test); 4 %% of the "
-        "train people, and of those not in it, go to validation",
-    )
-    parser.add_argument(
-        "--people",
-        type=pathlib.Path,
-        metavar="CSV",
-        help="columns `photo` (file name) and `person`, for photos without folders",
-    )
-    parser.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="do the I-th of N parts of the work (from 1) in RECORDS.partial, and "
-        "write no records; the same command without --shard then does",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--recognizer",
         default="dlib",
-        help="what makes the embeddings: dlib, or the path of an ArcFace-like .onnx "
-        "file (default: dlib)",
+        metavar="NAME|FILE",
+        help="Make embeddings with dlib or an ArcFace-like ONNX file.",
     )
-    parser.add_argument(
-        "--tfds", metavar="NAME", help="a prepared TFDS dataset in place of PHOTOS"
+    group = parser.add_argument_group("work")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Decode and detect in so many threads. (default: one a core)",
     )
-    parser.add_argument("--data-dir", metavar="D", help="where TFDS finds NAME")
-    parser.add_argument(
-        "--largest",
-        action="store_true",
-        help="take the largest face of a photo; without it the subject must be "
-        "clearly the most prominent: large and central",
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N parts of the work (from 1) in RECORDS.partial, and "
+        "write no records; the same command without --shard then does.",
     )
 
 

@@ -4,46 +4,82 @@ Columns: the source, its own identity back, and three faces with other identitie
 """
 
 import argparse
+import pathlib
+import sys
+
+from id2face_jax.commands import options
+from id2face_jax.errors import UsageError
+
+# Where no split is asked for: people that training did not see, if there are any.
+_SPLITS = ("validation", "test", "train")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what to sample from, how, and where to."""
-    parser.add_argument(
-        "--checkpoint",
+    group = parser.add_argument_group("faces and files")
+    options.add_checkpoint(group)
+    group.add_argument(
+        "--records",
+        required=True,
         metavar="DIR",
-        help="export, or workdir of a training run (default: the embedded model)",
+        help="Take faces from the records that `id2face prepare` wrote here.",
     )
-    parser.add_argument("--records", required=True, help="of `id2face prepare`")
-    parser.add_argument("--split", default="validation", help="default: validation")
-    parser.add_argument("--num", type=int, default=16, help="faces (default: 16)")
-    parser.add_argument("--out", required=True, help="PNG file")
-    parser.add_argument(
-        "--steps", type=int, help="DDIM steps (default: the config's sample_steps)"
+    group.add_argument(
+        "--split",
+        help="Take faces of this split. (default: validation, else test, else train)",
     )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        help="0 to 1, scale of the noise that sampling starts from: less is smoother "
-        "(default: the config's)",
+    group.add_argument(
+        "--num",
+        type=int,
+        default=16,
+        metavar="N",
+        help="Take so many faces; all, where there are fewer.",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument(
+    options.add_out(group, "Write this PNG file.", "runs/sample.png", "FILE")
+    group = parser.add_argument_group("new faces")
+    options.add_seed(group)
+    options.add_strength(group, 0, 180)
+    group.add_argument(
         "--mode",
         default="embedding",
         choices=("embedding", "latent", "none", "own", "null"),
-        help="where the new identity is held away from the source's, or: none, a "
-        "random one; own, the source's; null, no identity (default: embedding)",
+        help="Hold the new identity away from the source's in embedding or latent "
+        "space; or draw a random one (none), the source's (own), or nobody's (null).",
     )
-    parser.add_argument(
-        "--angle",
-        type=float,
-        default=90.0,
-        help="degrees to the source's identity, 0 to 180 (default: 90, orthogonal)",
-    )
+    options.add_steps(group)
+    options.add_temperature(group)
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if not 0.0 <= args.strength <= 180.0:
+        raise UsageError(f"--strength is {args.strength:g}; use 0 to 180 degrees")
+    if args.seed < 0:
+        raise UsageError(f"--seed is {args.seed}; use 0 or more")
+    if args.num < 1:
+        raise UsageError(f"--num is {args.num}; use 1 face or more")
+    if args.steps is not None and args.steps < 1:
+        raise UsageError(f"--steps is {args.steps}; use 1 or more")
+    if args.temperature is not None and not 0.0 <= args.temperature <= 1.0:
+        raise UsageError(f"--temperature is {args.temperature:g}; use 0 to 1")
+    if pathlib.Path(args.out).suffix.lower() != ".png":
+        raise UsageError(f"--out is {args.out}; use a name that ends in .png")
+
+
+def _split(args: argparse.Namespace) -> str:
+    """The split to sample: the one asked for, else the first that there is."""
+    from id2face_jax.settings import preflight
+
+    found = preflight.read_splits(args.records)
+    if args.split is None:
+        return next((x for x in _SPLITS if x in (found or _SPLITS)), _SPLITS[0])
+    preflight.check_split(args.records, args.split, "--split SPLIT")
+    return args.split
 
 
 def run(args: argparse.Namespace) -> int:
     """Samples and writes the grid."""
+    _check_usage(args)
+    split = _split(args)
     import time
 
     import ml_collections
@@ -52,10 +88,6 @@ def run(args: argparse.Namespace) -> int:
     from id2face_jax.generation import exports, sampling
     from id2face_jax.training import grids
 
-    if not 0.0 <= args.angle <= 180.0:
-        raise ValueError(f"angle is {args.angle}; use 0 to 180 degrees")
-    if args.seed < 0:
-        raise ValueError(f"seed is {args.seed}; use 0 or more")
     config, weights = exports.load_weights(args.checkpoint)
     if config.task != "id2face":
         raise ValueError(
@@ -65,17 +97,23 @@ def run(args: argparse.Namespace) -> int:
     config = sampling.with_defaults(config, args.steps, args.temperature)
     wanted = ml_collections.ConfigDict(config).copy_and_resolve_references()
     wanted.data.records = args.records
-    faces = sampling.load_faces(pipeline.open_source(wanted, args.split), args.num)
+    source = pipeline.open_source(wanted, split)
+    num = min(args.num, len(source))
+    if num < args.num:
+        print(
+            f"{args.records}: {split} has {num} faces, all are taken", file=sys.stderr
+        )
     began = time.perf_counter()
     cells, labels = sampling.sample_columns(
         config,
         weights,
-        faces,
+        sampling.load_faces(source, num),
         mode=args.mode,
         num_steps=config.model.sample_steps,
-        angle=args.angle,
+        angle=args.strength,
         seed=args.seed,
     )
     grids.save_png(args.out, grids.make_grid(cells, labels))
-    print(f"{args.out}: {args.num} faces in {time.perf_counter() - began:.1f} s")
+    seconds = time.perf_counter() - began
+    print(f"{args.out}: {num} faces of {split} in {seconds:.1f} s")
     return 0

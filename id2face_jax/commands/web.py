@@ -8,32 +8,28 @@ and the page asks no other host for anything. It listens on this computer alone 
 import argparse
 import sys
 
+from id2face_jax.commands import options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares --host, --port and the models."""
-    parser.add_argument(
+    group = parser.add_argument_group("the page")
+    group.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; others than this computer's own open the page to "
-        "the network, without encryption or password (default: 127.0.0.1)",
+        help="Listen on this address; others than this computer's own open the page to "
+        "the network, without encryption or password.",
     )
-    parser.add_argument(
-        "--port", type=int, default=7860, help="0 takes a free one (default: 7860)"
+    group.add_argument(
+        "--port",
+        type=int,
+        default=7860,
+        help="Listen on this port; 0 takes a free one.",
     )
-    parser.add_argument(
-        "--checkpoint", help="export or training run; default: the embedded model"
-    )
-    parser.add_argument(
-        "--recognizer",
-        default="dlib",
-        help="dlib or an ONNX file: the one that the model was trained on",
-    )
-    parser.add_argument(
-        "--verifier",
-        metavar="ONNX",
-        help="a second recognizer, which must not know a face again either",
-    )
-    parser.add_argument("--steps", type=int, help="of diffusion; default: the model's")
+    group = parser.add_argument_group("new faces")
+    options.add_checkpoint(group)
+    options.add_recognizers(group)
+    options.add_steps(group)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,11 +1,13 @@
 """Exports of EMA weights, and reading weights out of a training run.
 
-Owns the folder of an *export*, which holds what a user needs: the config and the EMA
-parameters under weights/ (Orbax, its v0 API), there whole or not at all. Leaves the
+Owns the folder of an *export*, which holds what a user needs: the config, the EMA
+parameters under weights/ (Orbax, its v0 API) and a card that names them, there whole or
+not at all. Leaves the
 resumable state of a run to `training.checkpoint`, and what the parameters mean to
 `models`.
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -19,10 +21,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+import id2face_jax
 from id2face_jax.settings.saved import from_json, to_json
 
 CHECKPOINTS = "checkpoints"
-CONFIG, WEIGHTS = "config.json", "weights"
+CONFIG, WEIGHTS, CARD = "config.json", "weights", "card.json"
 PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained" / "lfw128"
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -30,6 +33,14 @@ DTYPES = ("float32", "bfloat16", "float16")
 def steps_folder(workdir: str | os.PathLike) -> pathlib.Path:
     """The folder of a run's checkpoints, absolute as Orbax wants it."""
     return pathlib.Path(workdir).absolute() / CHECKPOINTS
+
+
+def newest_step(workdir: str | os.PathLike) -> int | None:
+    """The step of a run's newest whole checkpoint; None without one."""
+    folder = steps_folder(workdir)
+    return max(
+        ocp.path.step.checkpoint_steps(folder) if folder.is_dir() else (), default=None
+    )
 
 
 def _read_tree(path: pathlib.Path, keep) -> dict:
@@ -113,7 +124,7 @@ def save_export(
     weights: dict,
     dtype: str = "float32",
 ) -> pathlib.Path:
-    """Writes config.json and weights/ to the new folder `out`, all or nothing.
+    """Writes the new folder `out`: config.json, weights/, card.json; all or nothing.
 
     Args:
       out: must not exist yet.
@@ -146,12 +157,24 @@ def save_export(
         # Orbax notes there where it wrote, a path that must not leave this machine.
         (scratch / WEIGHTS / "commit_success.txt").write_text("committed\n")
         (scratch / CONFIG).write_text(to_json(config) + "\n")
+        (scratch / CARD).write_text(json.dumps(make_card(stored), indent=2) + "\n")
         scratch.chmod(0o755)
         scratch.rename(out)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return out
+
+
+def make_card(weights: dict) -> dict:
+    """What names an export: the package's version and a hash of all parameters."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        # As they load, so that whoever has loaded them can check.
+        values = np.asarray(leaf, np.float32)
+        digest.update(f"{jax.tree_util.keystr(path)} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return {"version": id2face_jax.__version__, "weights_sha256": digest.hexdigest()}
 
 
 def load_export(

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 
 import jax
 
+from id2face_jax import extras
+
 H100_TARGET = pathlib.Path(__file__).parent / "h100_target.txtpb"
 
 
@@ -118,7 +120,7 @@ def _tpu_devices(name: str, sizes: Sequence[int]) -> Sequence[jax.Device]:
         import libtpu  # noqa: F401  # the compiler; jax finds it by itself
     except ImportError as error:
         raise ValueError(
-            f"planning for {name} needs libtpu: pip install 'id2face-jax[plan]'"
+            f"planning for {name} needs libtpu; run: {extras.pip_line('plan')}"
         ) from error
     # A v4 chip's two cores are one device, as in training, only if asked for.
     options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
@@ -140,6 +142,6 @@ def _gpu_devices(name: str, sizes: Sequence[int]) -> Sequence[jax.Device]:
         ).devices
     except (jax.errors.JaxRuntimeError, RuntimeError, NotImplementedError) as error:
         raise ValueError(
-            f"planning for {name} needs the CUDA build of jax: pip install "
-            f"'id2face-jax[plan-gpu]' and set JAX_PLATFORMS=cpu,cuda ({error})"
+            f"planning for {name} needs the CUDA build of jax; run: "
+            f"{extras.pip_line('plan-gpu')}, and set JAX_PLATFORMS=cpu,cuda ({error})"
         ) from error

@@ -152,7 +152,6 @@ RULES: dict[str, Rule] = {
     "autoencoder.critic_dim": whole(0),
     "autoencoder.critic": _WEIGHT,
     "autoencoder.adversarial": _WEIGHT,
-    "autoencoder.adversarial_from": whole(0),
     "autoencoder.latent_weight": _WEIGHT,
     "autoencoder.adversarial_from": whole(0),
     "autoencoder.l1_weight": _WEIGHT,

@@ -5,6 +5,8 @@ Owns workdir/checkpoints/<step>: the state, the position in the data and the con
 `train`, and weights without the rest to `generation.exports`.
 """
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -156,6 +158,25 @@ class Checkpointer:
         self._manager.reload()
 
     def close(self) -> None:
-        """Waits for pending saves and lets go of the folder."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for pending saves and lets go of the folder; an empty one goes."""
+        try:
+            self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
+            if jax.process_index() == 0:
+                with contextlib.suppress(OSError):  # it holds checkpoints
+                    pathlib.Path(self._manager.directory).rmdir()
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full.
+
+    Orbax and its storage raise many kinds, some with the reason in the text alone.
+    """
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,27 +1,26 @@
 """Training curves of one or more runs as a picture, from their metrics.jsonl.
 
-    python -m id2face_jax.training.curves runs/lfw128 --out curves.png
-
-Owns the chart in the model card and README; TensorBoard shows the same live. Runs are
-drawn one after another on one axis of steps, as a warm start continues the run before.
+Owns the chart that `id2face curves` draws; TensorBoard shows the same. Runs are drawn
+one after another on one axis of steps, as a warm start continues the run before. A run
+may go on meanwhile.
 """
 
-import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from id2face_jax import charts
 from id2face_jax.data import pairs
 from id2face_jax.training import metrics
 
-# Title of a panel, and the terms of `losses` in it.
+# Title of a panel, and the terms of `losses` in it; of the autoencoder, the last two.
 PANELS = (
     ("recomposition error", ("recomposition",)),
     ("the same by noise", tuple(f"recomposition_t{i}" for i in range(1, 5))),
     ("identity: 1 - cosine", ("identity_reconstruction", "identity_consistency")),
     ("identity loss: asked, source", ("asked_identity", "source_identity")),
     ("leak: 1 - cosine read from attributes", ("leak_probe",)),
+    ("autoencoder: error", ("l1", "l2")),
+    ("autoencoder: PSNR, dB", ("psnr",)),
 )
 
 
@@ -58,39 +57,28 @@ def draw(lines: list[dict], starts: Sequence[int]) -> bytes:
     shown = [(title, names) for title, names in PANELS if known & _both(names)]
     if not shown:
         names = [name for _, names in PANELS for name in names]
-        raise ValueError(f"the metrics hold none of {names}; give runs of id2face")
-    figure, panels = charts.new(len(shown), 12.0, 3.2)
+        raise ValueError(
+            f"the metrics hold none of {names}; give runs of `id2face train`"
+        )
+    figure, panels = charts.new(len(shown), max(6.0, 2.6 * len(shown)), 3.8)
     for axes, (title, names) in zip(panels, shown, strict=True):
         for name in names:
+            color = None  # of a term's line and dots: the next one that is free
             for prefix, style in (("", "-"), (f"{pairs.HELDOUT}/", "o")):
                 seen = [line for line in lines if prefix + name in line]
                 if seen:
                     steps = [line["step"] for line in seen]
                     values = [line[prefix + name] for line in seen]
-                    axes.plot(steps, values, style, ms=4, label=prefix + name)
+                    label = name if color is None else None
+                    (drawn,) = axes.plot(
+                        steps, values, style, ms=4, color=color, label=label
+                    )
+                    color = drawn.get_color()
         for start in starts:
             axes.axvline(start, color="0.7", lw=1)
         axes.set_title(title, fontsize=9)
-        axes.set_xlabel("step")
-        axes.legend(fontsize=7, frameon=False)
+        axes.set_xlabel("step; dots: held-out people", fontsize=8)
+        # Below the axes, where no line is.
+        below_axes = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+        axes.legend(fontsize=7, frameon=False, **below_axes)
     return charts.png(figure)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the picture; 1 and a message if a run has no metrics."""
-    parser = argparse.ArgumentParser(description="Training curves as a picture.")
-    parser.add_argument("workdirs", nargs="+", help="of runs, in their order")
-    parser.add_argument("--out", required=True, help="PNG to write")
-    args = parser.parse_args(argv)
-    try:
-        lines, starts = join([read(pathlib.Path(path)) for path in args.workdirs])
-        picture = draw(lines, starts)
-    except ValueError as error:
-        print(f"curves: {error}", file=sys.stderr)
-        return 1
-    pathlib.Path(args.out).write_bytes(picture)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

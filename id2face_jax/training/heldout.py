@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import UInt8
 
 from id2face_jax.data import batches, pairs
-from id2face_jax.training import programs, sharding
+from id2face_jax.training import metrics, programs, sharding
 from id2face_jax.training.state import TrainState
 
 
@@ -58,7 +58,4 @@ def evaluate(
     rows = jax.device_get(
         [compiled.evaluate(state, *batch) for batch in heldout.batches]
     )
-    means = (
-        {k: float(np.mean([row[k] for row in rows])) for k in rows[0]} if rows else {}
-    )
-    return means, np.asarray(compiled.grid(state, heldout.faces))
+    return metrics.means(rows), np.asarray(compiled.grid(state, heldout.faces))

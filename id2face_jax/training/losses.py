@@ -193,7 +193,8 @@ def by_quarter(
 ) -> dict[str, Float[Array, ""]]:
     """`mean_over` of each quarter of time, "name_t1" (least noise) to "name_t4" (ours).
 
-    Rows are those marked 1. Means of a batch without a row in a quarter are 0.
+    Rows are those marked 1. Means of a batch without a row in a quarter are 0, which
+    `metrics.means` takes for none.
     """
     quarter = jnp.minimum(jnp.floor(4.0 * t), 3.0)
     return {

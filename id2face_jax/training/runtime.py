@@ -6,7 +6,9 @@ Owns what must happen before the first device call. Leaves devices to `sharding`
 import os
 import pathlib
 import re
+import signal
 import socket
+import sys
 import time
 
 from id2face_jax.errors import UsageError
@@ -63,6 +65,20 @@ def start(distributed: str = "none", patience: int = 100) -> None:
     jax.distributed.initialize(
         address, int(num), int(index), heartbeat_timeout_seconds=patience
     )
+
+
+def save_on_interrupt() -> None:
+    """Makes the first Ctrl-C save and stop, as SIGTERM does; the second ends at once.
+
+    After `start`, which makes jax listen for SIGTERM. In the main thread.
+    """
+
+    def first(number, frame):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\nstopping after this step; Ctrl-C again: now, unsaved", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, first)
 
 
 def cache_compiled_programs(workdir: pathlib.Path) -> None:

@@ -5,11 +5,13 @@ Owns the order of things. What a step computes is in `steps`, where arrays live 
 A run is resumed by the same command; state.step is its only counter.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 
 import jax
 import ml_collections
@@ -29,6 +31,7 @@ from id2face_jax.training import (
     sharding,
     steps,
 )
+from id2face_jax.training.progress import going_on, say
 from id2face_jax.training.state import TrainState
 
 
@@ -60,10 +63,16 @@ def train_and_evaluate(
     rows = sharding.batch_sharding(mesh)
     ours = sharding.local_rows(rows, config.data.batch_size)
     iterator = batches.make_iterator(config, source, ours, rows)
-    saver = checkpoint.Checkpointer(workdir, config.train.save_every, config.train.keep)
-    with jax.set_mesh(mesh):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.set_mesh(mesh))
         frozen, start = _load_exports(config)
         layout = programs.make_layout(config, mesh, frozen, start)
+        # From here on the workdir is touched.
+        open_things = stack.enter_context(_closing(workdir))
+        saver = checkpoint.Checkpointer(
+            workdir, config.train.save_every, config.train.keep
+        )
+        open_things.append(saver)
         if fall_back:
             saver.set_damaged_aside(layout.state)
         if saver.latest_step() is None:
@@ -84,20 +93,39 @@ def train_and_evaluate(
         profile = metrics.ProfileWindow(
             workdir / "tensorboard", config.train.profile_at, config.train.profile_steps
         )
+        open_things += [writer, profile]
         clocks = _Clocks(timer, goodput, profile)
         run = _Run(config, workdir, layout, compiled, watched, saver, writer, clocks)
+        with _bar(config, step) as bar:
+            return _loop(run, state, iterator, bar)
+
+
+@contextlib.contextmanager
+def _closing(workdir: pathlib.Path) -> Iterator[list]:
+    """A list of what to close in the end, last first.
+
+    An error of the body is the one that is told, whatever closing brings after it; a
+    full disk, which comes in many shapes, is told as what it is.
+    """
+    open_things = []
+    try:
         try:
-            return _loop(run, state, iterator)
-        finally:
-            profile.close()
-            writer.close()
-            saver.close()
-
-
-def say(message: str) -> None:
-    """Tells the user, once whatever the number of processes, above the bar."""
-    if jax.process_index() == 0:
-        tqdm.tqdm.write(message, file=sys.stderr)
+            yield open_things
+        except BaseException:
+            for thing in reversed(open_things):
+                with contextlib.suppress(Exception):
+                    thing.close()
+            raise
+        for thing in reversed(open_things):
+            thing.close()
+    except Exception as error:
+        if not checkpoint.is_disk_full(error):
+            raise
+        step = exports.newest_step(workdir)
+        raise OSError(
+            f"the disk of {workdir} is full; make room and run the same command, which "
+            f"goes on from step {step or 0}"
+        ) from error
 
 
 def _load_exports(config) -> tuple[dict, dict | None]:
@@ -122,7 +150,8 @@ def _load_exports(config) -> tuple[dict, dict | None]:
 
 def _compile(config, layout, example) -> programs.Programs:
     began = time.perf_counter()
-    compiled = programs.compile_programs(config, layout, example)
+    with going_on("compiling the step, the held-out loss and the grid"):
+        compiled = programs.compile_programs(config, layout, example)
     seconds = time.perf_counter() - began
     num = sum(x.size for x in jax.tree.leaves(layout.state.params))
     memory = compiled.step.memory_analysis()
@@ -157,7 +186,20 @@ class _Run:
     clocks: _Clocks
 
 
-def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
+def _bar(config, step: int) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        desc=config.task,
+        total=config.train.num_steps,
+        initial=step,
+        unit="step",
+        smoothing=0.05,
+        # A log file wants a line now and then, not ten a second.
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        disable=jax.process_index() != 0,
+    )
+
+
+def _loop(run: _Run, state: TrainState, iterator, bar: tqdm.tqdm) -> TrainState:
     """From state.step to the end. The order inside is a law, see the comments."""
     config, train = run.config, run.config.train
     step = first_step = int(state.step)
@@ -166,16 +208,6 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
     budget = train.max_minutes
     seconds, _ = timer.report()  # until here: set-up
     run.clocks.goodput.add(seconds)
-    bar = tqdm.tqdm(
-        desc=config.task,
-        total=train.num_steps,
-        initial=step,
-        unit="step",
-        smoothing=0.05,
-        # A log file wants a line now and then, not ten a second.
-        mininterval=0.5 if sys.stderr.isatty() else 30.0,
-        disable=jax.process_index() != 0,
-    )
     while True:
         # Save before drawing the next batch, so that the saved weights and the saved
         # position in the data agree. Log before that: a broken state is never saved.
@@ -211,13 +243,14 @@ def _loop(run: _Run, state: TrainState, iterator) -> TrainState:
     bar.close()
     seconds, _ = timer.report()  # the last save
     run.clocks.goodput.add(seconds)
-    if step > first_step:
+    if step > first_step and not preempted:
         share, hours = 100 * run.clocks.goodput.share, run.clocks.goodput.hours
         say(f"goodput {share:.0f} %: that share of {hours:.2f} hours went into steps")
     if is_over:
         say(f"train.max_minutes={train.max_minutes:g} are over: saved step {step}")
     if preempted and not last:
-        say(f"SIGTERM: saved step {step}, stopped; the same command goes on from there")
+        did = f"saved step {step}" if step > first_step else f"no step after {step}"
+        say(f"stopped: {did}; the same command goes on from there")
     return state
 
 
@@ -239,7 +272,7 @@ def _log(run: _Run, step: int, recent: list, bar) -> None:
                 "optim.lr or optim.clip_norm and run the same command, which continues "
                 "from the last checkpoint"
             )
-    means = {k: float(np.mean([row[k] for row in rows])) for k in rows[0]}
+    means = metrics.means(rows)
     seconds, shares = run.clocks.timer.report()
     total = run.clocks.goodput.add(seconds, seconds * shares.get("step", 0.0))
     # A pair is two photos.

@@ -1,5 +1,7 @@
 """Sampling: a face depends on its own seed alone, and the verbs end to end."""
 
+import json
+
 import jax
 import ml_collections
 import numpy as np
@@ -8,10 +10,12 @@ from PIL import Image
 
 from id2face_jax import cli
 from id2face_jax.data import pipeline
+from id2face_jax.faces import align
 from id2face_jax.generation import exports, sampling
 from id2face_jax.training import grids, steps
 from tests import draws, runs
 
+GEOMETRY = align.geometry_of(runs.tiny_config().data)
 SETTINGS = {"mode": "embedding", "num_steps": 2}
 
 
@@ -98,16 +102,42 @@ def test_the_verb_writes_a_labelled_grid(export, tmp_path, capsys):
     # Five columns of 32 px, magnified to 96.
     with Image.open(out) as image:
         assert image.width == 5 * (96 + 4) + 4
-    assert "2 faces in" in capsys.readouterr().out
+    assert "2 faces of validation in" in capsys.readouterr().out
+
+
+def test_fewer_faces_than_asked_for_are_all_taken(
+    export, tmp_path, capsys, monkeypatch
+):
+    few = pipeline.SyntheticSource(32, num_photos=3, dim=16, geometry=GEOMETRY)
+    splits = []
+    monkeypatch.setattr(
+        pipeline, "open_source", lambda config, split: splits.append(split) or few
+    )
+    # A folder of one's own has no validation people, perhaps.
+    records = tmp_path / "records"
+    records.mkdir()
+    info = {"splits": [{"name": "train"}, {"name": "test"}]}
+    (records / "dataset_info.json").write_text(json.dumps(info))
+    out = tmp_path / "grid.png"
+    argv = ["sample", "--checkpoint", str(export), "--records", str(records)]
+    argv += ["--steps", "2", "-o", str(out)]
+    assert cli.main(argv) == 0
+    told = capsys.readouterr()
+    assert told.err == f"{records}: test has 3 faces, all are taken\n"
+    assert "3 faces of test in" in told.out and splits == ["test"]
+    assert cli.main([*argv, "--split", "validation"]) == 2
+    assert "no split 'validation'; it has train, test" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--angle", "181", "angle is 181.0; use 0 to 180"),
-        ("--seed", "-1", "seed is -1"),
-        ("--steps", "0", "steps is 0"),
-        ("--temperature", "1.1", "temperature is 1.1; use 0 to 1"),
+        ("--strength", "181", "--strength is 181; use 0 to 180"),
+        ("--seed", "-1", "--seed is -1"),
+        ("--num", "0", "--num is 0; use 1 face or more"),
+        ("--steps", "0", "--steps is 0"),
+        ("--temperature", "1.1", "--temperature is 1.1; use 0 to 1"),
+        ("--out", "grid.jpg", "--out is grid.jpg; use a name that ends in .png"),
         ("--records", "/none", "/none holds no records"),
     ],
 )
@@ -116,7 +146,7 @@ def test_what_the_verb_cannot_do_is_one_line(
 ):
     argv = ["sample", "--checkpoint", str(export), "--records", "synthetic"]
     argv += ["--num", "1", "--out", str(tmp_path / "grid.png"), option, value]
-    assert cli.main(argv) == 1
+    assert cli.main(argv) == (1 if option == "--records" else 2)
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -46,6 +46,12 @@ def run(command, num_devices=1, **variables) -> subprocess.CompletedProcess:
     )
 
 
+def assert_nothing_of_libraries(told: str) -> None:
+    """No traceback, no log line with a level and a file, no warning of Python."""
+    for noise in ("Traceback", "ERROR:", "WARNING:", "Warning:", ".cc:", "Exception"):
+        assert noise not in told, told
+
+
 def run_two(workdir, *overrides) -> subprocess.CompletedProcess:
     """Two processes of two devices, by launch/local.sh."""
     local = [str(ROOT / "launch" / "local.sh"), *TINY, "--workdir", str(workdir)]
@@ -74,7 +80,8 @@ def test_two_processes_compute_what_one_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_saves_and_the_same_command_goes_on(tmp_path, number):
     overrides = ["--config.train.num_steps=400", "--config.train.save_every=1000"]
     overrides += ["--config.train.sample_every=1000"]
     straight = run(train_command(tmp_path / "straight", *overrides))
@@ -92,11 +99,14 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
     while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, told = process.communicate(timeout=TIMEOUT)
     assert process.returncode == command.PREEMPTED, told
-    assert "SIGTERM: saved step" in told
     step = exports.load_run(stopped)[2]
+    assert told.splitlines()[-1] == (
+        f"stopped: saved step {step}; the same command goes on from there"
+    )
+    assert_nothing_of_libraries(told)
     assert 0 < step < 400  # off schedule
 
     resumed = run(train_command(stopped, *overrides))
@@ -158,6 +168,21 @@ def test_a_kill_in_the_middle_of_a_save_loses_that_save_alone(tmp_path):
     assert again.returncode == 0, again.stderr
     assert f"from step {step} to {step + 1}" in again.stderr
     assert not half_saved(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_the_last_line(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount a small disk: a full one was not tried")
+    try:
+        done = run(train_command(tmp_path / "run"))
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"id2face train: the disk of {tmp_path / 'run'} is full;")
+    assert_nothing_of_libraries(done.stderr)
 
 
 @pytest.mark.slow

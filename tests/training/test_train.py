@@ -1,6 +1,8 @@
 """The training loop through its front door: resume, stops, and what it writes."""
 
+import errno
 import json
+import time
 
 import jax
 import ml_collections
@@ -10,7 +12,7 @@ from PIL import Image
 
 from id2face_jax.data import pipeline
 from id2face_jax.generation import exports
-from id2face_jax.training import checkpoint, metrics, train
+from id2face_jax.training import checkpoint, metrics, progress, train
 from tests import runs
 
 
@@ -139,6 +141,7 @@ def test_the_run_is_quiet_about_its_data_but_not_about_its_speed(straight, capfd
     train.train_and_evaluate(runs.tiny_config(), straight[0])
     told = capfd.readouterr().err
     assert "from step 6 to 6" in told
+    assert "compiling the step" in told
     assert "M trainable parameters" in told and "compiled in" in told
 
 
@@ -148,7 +151,50 @@ def test_nan_stops_with_its_step_and_is_never_saved(tmp_path):
     config = runs.tiny_config(optim__lr=1e38, train__log_every=5, train__save_every=4)
     with pytest.raises(ValueError, match=r"loss is (nan|inf) at step 3; lower"):
         train.train_and_evaluate(config, tmp_path)
-    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("where", ["save", "close", "scalars"])
+def test_a_full_disk_is_told_as_what_it_is(tmp_path, monkeypatch, where):
+    def fail(*args):
+        # As Orbax's storage says it, and as Python does.
+        if where == "scalars":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        text = "RESOURCE_EXHAUSTED: Error writing x: No space left on device"
+        raise ValueError(text)
+
+    owner = metrics.Writer if where == "scalars" else checkpoint.Checkpointer
+    monkeypatch.setattr(owner, where, fail)
+    with pytest.raises(OSError, match="disk of .* is full; make room .* from step"):
+        train.train_and_evaluate(runs.tiny_config(), tmp_path)
+
+
+def test_an_error_is_not_hidden_by_those_of_closing(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(checkpoint.Checkpointer, "close", fail)
+    config = runs.tiny_config(optim__lr=1e38, train__log_every=5, train__save_every=4)
+    with pytest.raises(ValueError, match="loss is"):
+        train.train_and_evaluate(config, tmp_path)
+
+
+def test_a_run_that_cannot_begin_leaves_no_empty_folder(tmp_path, monkeypatch):
+    def fail(*args):
+        raise ValueError("does not compile")
+
+    monkeypatch.setattr(train.programs, "compile_programs", fail)
+    with pytest.raises(ValueError, match="does not compile"):
+        train.train_and_evaluate(runs.tiny_config(), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_long_wait_says_what_for_and_how_long(capsys):
+    with progress.going_on("compiling", every=0.01):
+        time.sleep(0.1)
+    first, *more = capsys.readouterr().err.splitlines()
+    assert first == "compiling ..."
+    assert len(more) >= 2 and all("compiling: 0 s so far" in line for line in more)
 
 
 def test_another_network_in_the_workdir_is_refused(straight):
@@ -239,6 +285,12 @@ def test_a_config_that_cannot_run_is_refused_at_once(changes, message, tmp_path)
     with pytest.raises(ValueError, match=message):
         train.train_and_evaluate(runs.tiny_config(**changes), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_quarter_of_time_is_no_number():
+    rows = [{"x": 0.0, "x_t1": 0.0, "x_t2": 3.0}, {"x": 1.0, "x_t1": 0.0, "x_t2": 0.0}]
+    assert metrics.means(rows) == {"x": 0.5, "x_t2": 3.0}
+    assert metrics.means([]) == {}
 
 
 def test_the_timer_shares_out_the_time(monkeypatch):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tqdm
 
+from id2face_jax import extras
 from id2face_jax.anonymize.batch import runner
 from id2face_jax.anonymize.batch.discovery import Job
 from id2face_jax.anonymize.batch.options import FileOptions
@@ -86,9 +87,7 @@ def run(
 
 def _ray():
     if importlib.util.find_spec("ray") is None:
-        raise ValueError(
-            "--ray-address needs Ray; run `pip install 'id2face-jax[ray]'`"
-        )
+        raise ValueError(f"--ray-address needs Ray; run: {extras.pip_line('ray')}")
     # Before the import: nothing is told to anybody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # optional, so not at the top

@@ -22,6 +22,7 @@ import PIL.ImageCms
 import PIL.ImageOps
 from jaxtyping import UInt8
 
+from id2face_jax import extras
 from id2face_jax.anonymize.io import metadata
 
 # Suffix -> Pillow's format. Chroma is not subsampled: new faces are small.
@@ -263,7 +264,8 @@ def _is_heif(file: io.BufferedIOBase) -> bool:
 def _need_heif(name: str) -> None:
     if importlib.util.find_spec("pillow_heif") is None:
         raise ValueError(
-            f"{name}: HEIC needs the package pillow-heif; run `pip install pillow-heif`"
+            f"{name}: HEIC needs the package pillow-heif; run: "
+            f"{extras.pip_line('heic')}"
         )
     import pillow_heif  # optional, so not at the top
 
