@@ -1,10 +1,13 @@
 """Checkpoints and exports: what goes in comes out, and what does not fit is told."""
 
+import json
+
 import jax
 import ml_collections
 import numpy as np
 import pytest
 
+import id2face_jax
 from id2face_jax.data import pipeline
 from id2face_jax.generation import exports
 from id2face_jax.training import checkpoint, programs
@@ -164,6 +167,25 @@ def test_an_export_comes_back_as_float32(config, tmp_path, dtype, rtol):
     assert [p.name for p in out.parent.iterdir()] == ["export"]
     for path in out.rglob("*"):  # an export travels, and tells nothing of its maker
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_export_carries_its_version_and_its_hash(config, tmp_path, dtype):
+    out = exports.save_export(tmp_path / "export", config, WEIGHTS, dtype)
+    card = json.loads((out / exports.CARD).read_text())
+    weights = exports.load_export(out)[1]
+    assert card == exports.make_card(weights)
+    assert card["version"] == id2face_jax.__version__
+    leaf = jax.tree.leaves(weights)[0]
+    leaf.flat[0] += 1.0
+    assert card["weights_sha256"] != exports.make_card(weights)["weights_sha256"]
+
+
+def test_the_shipped_weights_are_those_of_their_card():
+    card = json.loads((exports.PRETRAINED / exports.CARD).read_text())
+    shipped = exports.make_card(exports.load_export()[1])
+    assert card["weights_sha256"] == shipped["weights_sha256"]
+    assert (exports.PRETRAINED / "LICENSE").is_file()
 
 
 def test_float16_refuses_what_it_cannot_hold(config, tmp_path):
