@@ -7,6 +7,8 @@ import sys
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from id2face_jax import extras
 from tests.test_layers import ROOT, imports, modules
@@ -24,19 +26,22 @@ def names(requirements) -> set[str]:
     return {name.lower().replace("_", "-") for name in bare}
 
 
+FILES = modules()
+DISTRIBUTIONS = importlib.metadata.packages_distributions()  # takes a second
+
+
 def distributions(package: str) -> set[str]:
-    found = importlib.metadata.packages_distributions().get(package, ())
+    found = DISTRIBUTIONS.get(package, ())
     return {name.lower().replace("_", "-") for name in found}
 
 
 def third_party(path) -> set[str]:
-    tops = {name.partition(".")[0] for name in imports(path, modules())[1]}
+    tops = {name.partition(".")[0] for name in imports(path, FILES)[1]}
     return tops - set(sys.stdlib_module_names) - {"id2face_jax"}
 
 
 def test_the_core_imports_the_cores_packages_alone():
-    files = modules()
-    needs = {name: imports(path, files)[0] for name, path in files.items()}
+    needs = {name: imports(path, FILES)[0] for name, path in FILES.items()}
     seen, todo = set(), list(CORE)
     while todo:
         if (name := todo.pop()) not in seen:
@@ -46,7 +51,7 @@ def test_the_core_imports_the_cores_packages_alone():
     # Optional even there: they are looked for before they are imported.
     optional = {"ray", "pillow_heif"}
     for name in sorted(seen):
-        for package in third_party(files[name]) - optional:
+        for package in third_party(FILES[name]) - optional:
             assert distributions(package) & core, f"{name} imports {package}"
 
 
@@ -54,7 +59,7 @@ def test_every_import_is_of_the_core_or_of_an_extra_that_says_so():
     core = names(PROJECT["dependencies"])
     # The other side of a comparison, for those who have it.
     others = {"torch", "diffusers", "libtpu"}
-    for name, path in modules().items():
+    for name, path in FILES.items():
         for package in third_party(path) - others:
             if distributions(package) & core:
                 continue
@@ -64,25 +69,29 @@ def test_every_import_is_of_the_core_or_of_an_extra_that_says_so():
             assert distributions(package) & names(lines), (package, extra)
 
 
-def test_every_requirement_has_a_lower_bound():
+def requirements_of(*extras_wanted) -> list[Requirement]:
     lines = [*PROJECT["dependencies"]]
-    for extra in PROJECT["optional-dependencies"].values():
-        lines += [line for line in extra if not line.startswith("id2face-jax[")]
-    assert all(">=" in line or "==" in line for line in lines), lines
+    for extra in extras_wanted:
+        lines += PROJECT["optional-dependencies"][extra]
+    return [Requirement(x) for x in lines if not x.startswith("id2face-jax[")]
 
 
-def test_the_pinned_set_holds_every_extra():
-    pinned = names(
-        line.partition("#")[0].strip()
-        for line in (ROOT.parent / "requirements.txt").read_text().splitlines()
-        if "==" in line
-    )
-    wanted = names(PROJECT["dependencies"])
-    for extra in ("train", "evaluate", "ray", "heic"):
-        wanted |= names(PROJECT["optional-dependencies"][extra])
-    assert wanted - {"id2face-jax"} <= pinned
+def test_every_requirement_has_a_lower_bound():
+    for one in requirements_of(*PROJECT["optional-dependencies"]):
+        operators = {part.operator for part in one.specifier}
+        assert operators & {">=", "=="}, one
+
+
+def test_the_pinned_set_keeps_every_bound():
+    pinned = {}
+    for line in (ROOT.parent / "requirements.txt").read_text().splitlines():
+        name, is_pin, version = line.partition("#")[0].strip().partition("==")
+        if is_pin:
+            pinned[canonicalize_name(name)] = version
+    for one in requirements_of("train", "evaluate", "ray", "heic"):
+        assert one.specifier.contains(pinned[canonicalize_name(one.name)]), one
     fixed = "jax flax optax orbax-checkpoint tensorflow-datasets grain einops "
-    assert {*fixed.split(), "ml-collections", "pytest"} <= pinned
+    assert {*fixed.split(), "ml-collections", "pytest"} <= set(pinned)
 
 
 @pytest.mark.parametrize(
