@@ -11,7 +11,7 @@ import pathlib
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -72,8 +72,8 @@ def read_rows(workdir: pathlib.Path) -> list[dict]:
     return rows
 
 
-def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each number over several steps, or batches.
+def means(rows: Sequence[dict]) -> dict[str, float]:
+    """The mean of each scalar over several steps, or batches.
 
     Of a quarter of time (see `losses.by_quarter`), over those that had a row in it: the
     others say 0, which no error is. One that nobody saw is left out.

@@ -131,8 +131,8 @@ def test_grids_show_source_and_results(straight):
     images = [picture(path) for path in sorted((straight[0] / "samples").iterdir())]
     assert len(images) == 2
     height, width = images[0].shape[:2]
-    # Two columns and eight rows of 32 px, magnified to 96, and a title.
-    assert width == 2 * (96 + 4) + 4
+    # Four columns and eight rows of 32 px, magnified to 96, and a title.
+    assert width == 4 * (96 + 4) + 4
     assert height > 8 * (96 + 4)
     assert images[0].std() > 10
 
