@@ -41,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         metavar="NAME,NAME",
-        help="Compare these: anonymize, id2face, keep, latent, no-oim, null, own, swap, "
-        "pixelate, blur, black, identity. (default: all but keep, latent and own)",
+        help="Compare these: anonymize, id2face, keep, latent, no-oim, null, own, "
+        "swap, pixelate, blur, black, identity. (default: all but keep, latent and "
+        "own)",
     )
     parser.add_argument(
         "--attacks",

@@ -34,7 +34,6 @@ _FREE_FIELDS = (
     "adversarial_from",
     "latent_weight",
     "critic_dim",
-    "adversarial_from",
     "sample_steps",
     "sample_temperature",
 )

@@ -12,15 +12,15 @@ from id2face_jax import charts
 from id2face_jax.data import pairs
 from id2face_jax.training import metrics
 
-# Title of a panel, and the terms of `losses` in it; of the autoencoder, the last two.
+# Title of a panel, and the terms of `losses` in it; of the decoder, the last two.
 PANELS = (
     ("recomposition error", ("recomposition",)),
     ("the same by noise", tuple(f"recomposition_t{i}" for i in range(1, 5))),
     ("identity: 1 - cosine", ("identity_reconstruction", "identity_consistency")),
     ("identity loss: asked, source", ("asked_identity", "source_identity")),
     ("leak: 1 - cosine read from attributes", ("leak_probe",)),
-    ("autoencoder: error", ("l1", "l2")),
-    ("autoencoder: PSNR, dB", ("psnr",)),
+    ("decoder: error", ("l1", "l2", "latent")),
+    ("decoder: PSNR, dB", ("psnr",)),
 )
 
 

@@ -51,6 +51,7 @@ def test_a_run_that_fits_passes(tmp_path):
         (["autoencoder.weights="], "autoencoder.weights is empty .*--config autoenc"),
         (["autoencoder.weights=nowhere"], "weights is nowhere, which is no export"),
         (["train.init_from=nowhere"], "train.init_from is nowhere, which is no export"),
+        (["task=finishing"], "task finishing needs what it finishes; give"),
         (["data.records=nowhere"], "nowhere, which is no folder; .*--out nowhere"),
     ],
 )
@@ -108,6 +109,14 @@ def test_a_warm_start_with_another_schedule_goes_on_when_asked(tmp_path):
         "model.prediction is 'preconditioned' there and 'v' here",
         "model.schedule_shift is 1.0 there and 2.0 here",
     ]
+
+
+def test_finishing_starts_from_the_stage_before(tmp_path):
+    start = export(tmp_path / "export", config())
+    asked = ["task=finishing", f"train.init_from={start}"]
+    preflight.check_run(config(*asked), tmp_path / "run")
+    with pytest.raises(UsageError, match="unet_dims is"):
+        preflight.check_run(config(*asked, "model.unet_dims=16,64"), tmp_path / "run")
 
 
 def test_no_permission_makes_other_networks_fit(tmp_path):
