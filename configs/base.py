@@ -65,15 +65,14 @@ def _autoencoder() -> ml_collections.ConfigDict:
     # White noise added in training, up to so much, another amount for each photo: the
     # decoder also takes out what an imperfect sampler leaves.
     ae.latent_noise = 0.4
-    ae.critic_dim = 96  # width of the critic of pixels; 0: none
-    ae.critic = 1.0  # its own loss; nothing else feels it
-    ae.adversarial = 0.02  # against what it sees: detail in place of softness
-    # Step at which critic and adversarial term begin: against a decoder that cannot
-    # take out the noise yet, the critic wins at once, and teaches nothing.
-    ae.adversarial_from = 1_000
     ae.l1_weight = 2.0
-    ae.latent_weight = 1.0  # of task "finishing": see training/finishing.py
     ae.l2_weight = 0.0  # would make the mean of all fitting pictures, which is soft
+    # Of task "finishing": see training/finishing.py.
+    ae.anchor = 2.0
+    ae.critic_dim = 64  # width of the critic of pixels
+    ae.critic = 1.0  # its own loss; nothing else feels it
+    ae.smooth = 200.0  # of that loss: half of the critic's squared gradient
+    ae.adversarial = 0.05  # against what it sees: detail in place of softness
     return ae
 
 

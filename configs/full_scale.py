@@ -49,7 +49,6 @@ def get_config() -> ml_collections.ConfigDict:
 def _autoencoder(ae: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     del ae.factor  # the embedded one's: here it follows from the levels
     ae.kind = "stable_diffusion"
-    ae.critic_dim = 0  # it is converted, not trained
     ae.weights = "runs/sd-autoencoder"  # of `id2face convert`
     ae.latent_channels = 4
     ae.dims = (128, 256, 512, 512)  # at 1, 1/2, 1/4 and 1/8 of the image's size

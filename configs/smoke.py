@@ -16,7 +16,6 @@ def get_config():
     config.autoencoder.factor = 8
     config.autoencoder.latent_channels = 4
     config.autoencoder.critic_dim = 4
-    config.autoencoder.adversarial_from = 2
     config.autoencoder.dims = (8, 16)
     config.autoencoder.depths = (1, 1)
     config.model.embedding_dim = 16

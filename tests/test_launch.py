@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-import yaml
+import ruamel.yaml
 
 LAUNCH = pathlib.Path(__file__).resolve().parent.parent / "launch"
 OVERRIDES = ["--config.seed=4", "--config.data.records=/data/a b"]
@@ -233,7 +233,9 @@ def test_gke_applies_one_pod_a_host_with_the_train_command(cluster):
     code, _, err = cluster.run("gke.sh", *OVERRIDES)
     assert code == 0, err
     assert [call[1] for call in cluster.calls] == ["delete", "apply"]
-    manifest = yaml.safe_load((cluster.folder / "manifest.yaml").read_text())
+    manifest = ruamel.yaml.YAML(typ="safe").load(
+        (cluster.folder / "manifest.yaml").read_text()
+    )
     assert manifest["kind"] == "JobSet" and manifest["metadata"]["name"] == "faces"
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["parallelism"] == job["completions"] == 16
@@ -248,7 +250,7 @@ def test_gke_applies_one_pod_a_host_with_the_train_command(cluster):
 def test_gke_quotes_what_yaml_would_read_otherwise(cluster):
     odd = "--config.data.records=/a: b\\c \"d\" 'e' #f"
     _, out, _ = cluster.run("gke.sh", "--dry-run", odd)
-    manifest = yaml.safe_load(out)
+    manifest = ruamel.yaml.YAML(typ="safe").load(out)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["template"]["spec"]["containers"][0]["command"][-1] == odd
 

@@ -164,7 +164,6 @@ def autoencoder_config(
             "depths": tuple(depths),
             "scale": float(scale),
             "codebook": 0 if codes is None else codes.shape[0],
-            "critic_dim": 0,
             "attention_levels": tuple(attends),
             "groups": diffusers_config.get("norm_num_groups", 32),
         }

@@ -89,7 +89,6 @@ def load_run(
     path = folder / str(step) / "state"
     if config.task == "autoencoder":
         tree = _read_tree(path, lambda tree: {"ema": tree["ema"]})
-        tree["ema"].pop("critic", None)  # trains the decoder, and is no part of it
         return config, {"autoencoder": tree["ema"]}, step
     if config.task == "finishing":
         tree = _read_tree(

@@ -5,15 +5,23 @@ pictures themselves and are left out.
 """
 
 import pathlib
-import re
 from pathlib import PurePath
-from xml.etree import ElementTree
 
-from id2face_jax.labels.base import IsWritten, LabelFile, Labels, Pictures, find_files
+from lxml import etree
+
+from id2face_jax.labels import checks
+from id2face_jax.labels.base import (
+    IsWritten,
+    LabelFile,
+    Labels,
+    Pictures,
+    field,
+    find_files,
+)
 
 _MAPS = ("SegmentationClass", "SegmentationObject")
 # Who took the photo, its number at Flickr, its path on the labeler's machine.
-_LINKS = re.compile(rb"\s*<(owner|flickrid|path)\b[^>]*>.*?</\1\s*>", re.DOTALL)
+_LINKS = ("owner", "flickrid", "path")
 
 
 def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | None:
@@ -40,10 +48,10 @@ def _read_base(root, base, pictures: Pictures, keep_links: bool, labels: Labels)
             picture = here / "JPEGImages" / f"{path.stem}.jpg"
             labels.missing[picture] = name
         else:
-            size = _size(name, path.read_bytes())
+            size = _size(_tree(name, path.read_bytes()))
             if size is not None:
                 labels.sizes[picture] = size
-        labels.files.append(LabelFile(name, _rewrite_xml(picture, keep_links)))
+        labels.files.append(LabelFile(name, _rewrite_xml(name, picture, keep_links)))
     for path in find_files(base / "ImageSets", "**/*.txt"):
         name = path.relative_to(root)
         for stem in filter(None, map(_first, path.read_bytes().splitlines())):
@@ -65,24 +73,58 @@ def _by_stem(pictures: Pictures, folder: PurePath) -> dict[str, PurePath]:
     return found
 
 
-def _size(name: PurePath, content: bytes) -> tuple[int, int] | None:
+def _tree(name: PurePath, content: bytes) -> etree._Element:
+    # No entities: they can read files, and grow without end.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
     try:
-        size = ElementTree.fromstring(content).find("size")
-        found = (int(size.findtext("width")), int(size.findtext("height")))
-    except ElementTree.ParseError as error:
+        return etree.fromstring(content, parser)
+    except etree.XMLSyntaxError as error:
         raise ValueError(f"{name} is no XML: {error}") from None
+
+
+def _size(tree: etree._Element) -> tuple[int, int] | None:
+    size = tree.find("size")
+    try:
+        found = (int(size.findtext("width")), int(size.findtext("height")))
     except (AttributeError, TypeError, ValueError):  # it says no size
         return None
     return found if min(found) > 0 else None
 
 
-def _rewrite_xml(picture: PurePath, keep_links: bool):
+def _rewrite_xml(name: PurePath, picture: PurePath, keep_links: bool):
     def rewrite(content: bytes, is_written: IsWritten):
         if not is_written(picture):
             return None, [picture.name]
-        return content if keep_links else _LINKS.sub(b"", content), []
+        tree = _tree(name, content)
+        telling = [e for e in tree.iter() if _tells_original(e)]
+        links = [] if keep_links else [e for e in tree.iter(*_LINKS)]
+        for element in (*telling, *links):
+            _remove(element)
+        if not telling and not links:
+            return content, []
+        root = tree.getroottree()
+        clean = etree.tostring(root, encoding=root.docinfo.encoding or "UTF-8")
+        return clean + b"\n", sorted({field(element.tag) for element in telling})
 
     return rewrite
+
+
+def _tells_original(element: etree._Element) -> bool:
+    is_leaf = isinstance(element.tag, str) and not len(element)
+    return is_leaf and checks.tells_original(element.tag, element.text or "")
+
+
+def _remove(element: etree._Element) -> None:
+    """Takes it out with what is in it; what stands after it stays."""
+    parent, before, tail = element.getparent(), element.getprevious(), element.tail
+    if parent is None:
+        return
+    if tail and tail.strip():
+        if before is None:
+            parent.text = (parent.text or "") + tail
+        else:
+            before.tail = (before.tail or "") + tail
+    parent.remove(element)
 
 
 def _first(line: bytes) -> str:

@@ -6,10 +6,9 @@ back to the original pictures.
 """
 
 import pathlib
-import re
 from pathlib import PurePath
 
-import yaml
+import ruamel.yaml
 
 from id2face_jax.labels import checks
 from id2face_jax.labels.base import (
@@ -55,8 +54,8 @@ def read(root: pathlib.Path, pictures: Pictures, keep_links: bool) -> Labels | N
 
 def _settings(path: pathlib.Path) -> dict | None:
     try:
-        settings = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+        settings = ruamel.yaml.YAML().load(path.read_bytes())
+    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is no YAML: {error}") from None
     is_ours = isinstance(settings, dict) and ("names" in settings or "nc" in settings)
     return settings if is_ours and any(s in settings for s in _SPLITS) else None
@@ -97,7 +96,10 @@ def _inside(entry: str, root: pathlib.Path, settings: dict) -> PurePath:
 def _new_yaml(
     content: bytes, root, settings: dict, places: dict[str, PurePath], keep_links: bool
 ) -> bytes:
-    """data.yaml without its place, its links, and with no absolute path."""
+    """data.yaml without its place, its links, and with no absolute path.
+
+    The parser says where an entry begins; all others stay byte for byte.
+    """
     place = str(settings.get("path") or "")
     stays = not PurePath(place).is_absolute() and ".." not in PurePath(place).parts
     gone = set() if stays and (root / place).is_dir() else {"path"}
@@ -108,18 +110,37 @@ def _new_yaml(
         for entry, path in places.items()
         if PurePath(entry).is_absolute()
     }
-    lines, key = [], None
-    for raw in content.splitlines(keepends=True):
-        line = raw.decode("utf-8", "surrogateescape")
-        match = re.match(r"[\"']?([^\s\"'#:-][^\"':]*)[\"']?\s*:", line)
-        key = match[1].strip() if match else key
-        if key in gone and (match or line[0].isspace() or line[0] == "-"):
-            continue
-        if key in _SPLITS:
-            for old, new in moves.items():
+    starts = {settings.lc.key(key)[0]: key for key in settings}
+    if len(starts) < len(settings):
+        raise ValueError(
+            "the dataset's YAML has several entries in a line; give each one its own"
+        )
+    return _without(content.decode(), starts, gone, moves).encode()
+
+
+def _without(
+    text: str, starts: dict[int, str], gone: set[str], moves: dict[str, str]
+) -> str:
+    """YAML without the entries `gone`, and with other paths in those of splits.
+
+    starts: line in which an entry begins -> its key.
+    """
+    lines = text.splitlines(keepends=True)
+    kept, key, comments = [], None, []
+    for number, line in enumerate(lines):
+        key = starts.get(number, key)
+        if key not in gone:
+            for old, new in moves.items() if key in _SPLITS else ():
                 line = line.replace(old, new)
-        lines.append(line.encode("utf-8", "surrogateescape"))
-    return b"".join(lines)
+            kept.append(line)
+        # A comment after an entry is of the next one, unless its text goes on.
+        elif number not in starts and line.startswith("#"):
+            comments.append(line)
+        else:
+            comments = []
+        if key in gone and (number + 1 in starts or number + 1 == len(lines)):
+            kept, comments = kept + comments, []
+    return "".join(kept)
 
 
 def _has_link(value: object) -> bool:

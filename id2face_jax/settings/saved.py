@@ -20,7 +20,8 @@ ALLOWED_CHANGES = ("model.prediction", "model.schedule", "model.schedule_shift")
 # on other ones it would be another place in another order.
 DATA_FIELDS = ("seed", "data.records", "data.split", "data.batch_size")
 DATA_FIELDS += ("data.pair_prob", "data.max_photos_per_person", "data.repeats")
-RUN_FIELDS = (*MODEL_FIELDS, "loss.critic_dim", "loss.verifier_dim", *DATA_FIELDS)
+RUN_FIELDS = (*MODEL_FIELDS, "autoencoder.critic_dim", "loss.critic_dim")
+RUN_FIELDS += ("loss.verifier_dim", *DATA_FIELDS)
 # Of an autoencoder, its group.
 AUTOENCODER_FIELDS = ("autoencoder",)
 # Fields of those groups that change no network.
@@ -31,8 +32,8 @@ _FREE_FIELDS = (
     "l2_weight",
     "critic",
     "adversarial",
-    "adversarial_from",
-    "latent_weight",
+    "anchor",
+    "smooth",
     "critic_dim",
     "sample_steps",
     "sample_temperature",

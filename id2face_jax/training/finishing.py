@@ -7,13 +7,22 @@ critic on one-step estimates: Sauer et al. 2023). With z the photo's latent, x0 
 estimate, all means inside the mask:
 
     (1)  pixels       (1 - t) |D(x0) - x|           own identity, t uniform
-    (2)  latent       t |E(D(x0)) - x0| / s         s: the channels' deviations
-    (3)  critic       see `losses`, of the picture with D(x0) inside the mask
-    (4)  adversarial
+    (2)  anchor       t |S(D(x0)) - S(D'(x0))|      D' the first D, S half cells' means
+    (3)  critic       softplus(C(y) - C(x)), y the picture with D(x0) inside the mask
+    (4)  adversarial  softplus(C(x) - C(y)) for D
+    (5)  smooth       (C(x + noise) - C(x))^2 for C
+
+(3) and (4) compare a picture with its own photo (Jolicoeur-Martineau 2019, paired), and
+(5) is what keeps the critic from winning at once: R1 without second derivatives (Lin et
+al. 2025, "APT", eq. 5; both together: Huang et al. 2024, "R3GAN"). The critic sees the
+pictures moved by some pixels, another way each step: else its cells' borders taught the
+decoder a halftone.
 
 At t = 1 nothing in x0 tells which of all faces that fit the photo was, so (1) fades;
-(2) keeps who and how D found in x0. Of each pair the first photo keeps its identity,
-and the second is asked for a sampled one from pure noise, as the anonymizer does.
+(2) keeps who and how D finds in x0, and leaves it the detail. (An anchor to the latent,
+E(D(x0)) = x0, taught D to show x0's mistakes.) Of each pair the first photo keeps its
+identity, and the second is asked for a sampled one from pure noise, as the anonymizer
+does.
 """
 
 import dataclasses
@@ -36,6 +45,7 @@ from id2face_jax.training.recomposition import Sides
 
 _still = jax.lax.stop_gradient
 _LEAST_T = 0.05
+_SMOOTH_NOISE = 0.05  # of (5), where pixels run from -1 to 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +68,15 @@ class Finishing:
         """Times, start noise and sampled identities, (b, 2, ...), a photo each."""
         num, size = batch["image_a"].shape[:2]
         side = size // self.autoencoder.factor
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 5)
         latent = (num, 2, side, side, self.autoencoder.latent_channels)
         t = jax.random.uniform(keys[0], (num, 2), minval=_LEAST_T)
         return {
             "t": t.at[:, 1].set(1.0),
             "noise": jax.random.normal(keys[1], latent),
             "sampled": jax.random.normal(keys[2], (num, 2, self.model.identity_dim)),
+            "pixel_noise": jax.random.normal(keys[3], (num, 2, size, size, 3)),
+            "moved": jax.random.uniform(keys[4], (num, 2)),
         }
 
     def loss(self, params, frozen, batch, draws):
@@ -76,32 +88,43 @@ class Finishing:
         t, weights = side.draws["t"], self.weights
         off = jnp.abs(rebuilt - x)
         pixels = _inside(off, masks) * (1.0 - t)
-        scale = jnp.asarray(self.autoencoder.sigma_data)
-        found = self.autoencoder.apply({"params": params}, rebuilt, method="encode")
-        latent = _inside(jnp.abs(found - x0) / scale, mask) * t
+        first = self._decode(frozen["autoencoder"], x0)
+        moved = self._half_cells(rebuilt - first).mean(axis=3)
+        where = resize_map(mask, moved.shape[1])
+        anchor = _inside(jnp.abs(moved), where) * t
         painted = masks * rebuilt + (1.0 - masks) * x
 
-        def read(pictures, still: bool):
-            own = _still(params["critic"]) if still else params["critic"]
-            return self.critic.apply({"params": own}, self.critic_input(pictures, mask))
+        terms = {"l1": jnp.mean(pixels), "anchor": jnp.mean(anchor)}
+        terms |= self._critic_terms(params["critic"], side, painted, mask)
+        loss = (
+            weights.l1_weight * terms["l1"]
+            + weights.anchor * terms["anchor"]
+            + weights.critic * (terms["critic"] + weights.smooth * terms["smooth"])
+            + weights.adversarial * terms["adversarial"]
+        )
+        return loss, {"loss": loss} | terms
+
+    def _critic_terms(self, critic, side: Sides, painted, mask) -> dict:
+        """Terms 3 to 5."""
+        moved = side.draws["moved"][:2] * (self.autoencoder.factor // 2)
+        shift = tuple(moved.astype(jnp.int32))
+
+        def read(pictures, params):
+            seen = self.critic_input(jnp.roll(pictures, shift, axis=(1, 2)), mask)
+            return self.critic.apply({"params": params}, seen)
 
         def mean(logits):
             return jnp.mean(losses.patch_mean(logits, mask))
 
-        critic, adversarial = losses.adversarial_terms(read, x, painted, mean)
-        terms = {
-            "l1": jnp.mean(pixels),
-            "latent": jnp.mean(latent),
-            "critic": critic,
-            "adversarial": adversarial,
+        photo, still = side.pixels, _still(critic)
+        real, fake = read(photo, critic), read(_still(painted), critic)
+        noisy = read(photo + _SMOOTH_NOISE * side.draws["pixel_noise"], critic)
+        against = read(painted, still)
+        return {
+            "critic": mean(jax.nn.softplus(fake - real)),
+            "smooth": mean(jnp.square(noisy - real)),
+            "adversarial": mean(jax.nn.softplus(_still(real) - against)),
         }
-        loss = (
-            weights.l1_weight * terms["l1"]
-            + weights.latent_weight * terms["latent"]
-            + weights.critic * critic
-            + weights.adversarial * adversarial
-        )
-        return loss, {"loss": loss} | terms
 
     def _decode(self, params, z):
         own = {"decoder": params["decoder"]}
@@ -140,6 +163,13 @@ class Finishing:
         half_cells = space_to_depth(pictures, self.autoencoder.factor // 2)
         where = resize_map(mask, half_cells.shape[1])
         return jnp.concatenate([half_cells, where], axis=-1)
+
+    def _half_cells(
+        self, pictures: Float[Array, "n s s 3"]
+    ) -> Float[Array, "n g g p 3"]:
+        """The pixels of each half cell."""
+        cells = space_to_depth(pictures, self.autoencoder.factor // 2)
+        return cells.reshape(*cells.shape[:3], -1, 3)
 
 
 def _inside(

@@ -6,19 +6,13 @@ the networks in `models`; the weights are config.loss and config.autoencoder.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
 from id2face_jax.generation.generate import to_float
-from id2face_jax.models.build import (
-    make_autoencoder,
-    make_pixel_critic,
-)
-from id2face_jax.models.layers import space_to_depth
-from id2face_jax.training import losses
+from id2face_jax.models.build import make_autoencoder
 
 
 def _latent_side(config: ml_collections.ConfigDict, batch: dict) -> int:
@@ -39,7 +33,7 @@ class AutoencoderObjective:
         return {"noise": amount * jax.random.normal(key, shape)}
 
     def loss(self, params, frozen, batch, draws):
-        """L1, L2 and the critic's terms, by the weights of config.autoencoder."""
+        """L1 and L2, by the weights of config.autoencoder."""
         del frozen
         ae = self.config.autoencoder
         model = make_autoencoder(self.config)
@@ -52,18 +46,9 @@ class AutoencoderObjective:
         l2 = jnp.mean(jnp.square(rebuilt - x))
         loss = ae.l1_weight * l1 + ae.l2_weight * l2
         # Peak-to-peak is 2 in [-1, 1].
-        terms = {"l1": l1, "l2": l2, "psnr": 10.0 * jnp.log10(4.0 / l2)}
-        if ae.critic_dim:
-            read = functools.partial(self._read, params)
-            critic, adversarial = losses.adversarial_terms(read, x, rebuilt)
-            begun = (draws["step"][0, 0] >= ae.adversarial_from).astype(jnp.float32)
-            loss += begun * (ae.critic * critic + ae.adversarial * adversarial)
-            terms |= {"critic": critic, "adversarial": adversarial}
-        return loss, {"loss": loss} | terms
-
-    def _read(self, params, x, still: bool):
-        """The critic's logits of pixels, laid out as half cells; () -> frozen."""
-        critic = params["critic"]
-        critic = jax.lax.stop_gradient(critic) if still else critic
-        half_cells = space_to_depth(x, self.config.autoencoder.factor // 2)
-        return make_pixel_critic(self.config).apply({"params": critic}, half_cells)
+        return loss, {
+            "loss": loss,
+            "l1": l1,
+            "l2": l2,
+            "psnr": 10.0 * jnp.log10(4.0 / l2),
+        }

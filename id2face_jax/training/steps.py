@@ -18,7 +18,6 @@ import optax
 
 from id2face_jax.generation import generate
 from id2face_jax.models import build
-from id2face_jax.models.layers import space_to_depth
 from id2face_jax.training import finishing, objectives, optim, recomposition
 from id2face_jax.training.state import TrainState
 
@@ -53,7 +52,8 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
       config: see configs/base.py.
       frozen: for "id2face", the parameters that it uses and never trains:
         "autoencoder", which may lack only where config.autoencoder.weights is
-        "random", and "recognizer" where `needs_recognizer`.
+        "random", and "recognizer" where `needs_recognizer`; for "finishing", "model"
+        and "autoencoder", random without either.
     Raises ValueError for an unknown task or missing parameters.
     """
     frozen = frozen or {}
@@ -159,12 +159,6 @@ def _gradients(loss_fn, params, examples, parts: int, group: int):
     return jax.tree.map(lambda x: x / parts, total)
 
 
-def _step_rows(step: jax.Array, batch: dict) -> dict:
-    """The step as one more draw of each photo, for terms that begin late."""
-    num = batch["image_a"].shape[0]
-    return {"step": jnp.full((num, 2), step, jnp.float32)}
-
-
 def _make_train_step(config, objective) -> Callable:
     """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
     tx = optim.make_optimizer(config)
@@ -172,8 +166,7 @@ def _make_train_step(config, objective) -> Callable:
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        draws = objective.draw(key, batch) | _step_rows(state.step, batch)
-        examples = (batch, draws)
+        examples = (batch, objective.draw(key, batch))
 
         def loss_fn(params, part):
             return objective.loss(params, state.frozen, *part)
@@ -205,7 +198,7 @@ def _make_eval_step(config, objective) -> Callable:
     def eval_step(state: TrainState, batch: dict, index: jax.Array) -> dict:
         # One seed further, so that no training step draws the same.
         key = jax.random.fold_in(jax.random.key(config.seed + 1), index)
-        draws = objective.draw(key, batch) | _step_rows(state.step, batch)
+        draws = objective.draw(key, batch)
         _, metrics = objective.loss(state.ema, state.frozen, batch, draws)
         return metrics
 
@@ -222,12 +215,7 @@ def _autoencoder_task(config) -> Task:
     objective = objectives.AutoencoderObjective(config)
 
     def init(key):
-        x = _example_images(config)
-        params = autoencoder.init(key, x)["params"]
-        if config.autoencoder.critic_dim:
-            critic = build.make_pixel_critic(config)
-            half_cells = space_to_depth(x, autoencoder.factor // 2)
-            params["critic"] = critic.init(key, half_cells)["params"]
+        params = autoencoder.init(key, _example_images(config))["params"]
         return _initial_state(config, params, {})
 
     def sample_grid(state, batch):
@@ -264,10 +252,7 @@ def _id2face_task(config, frozen) -> Task:
             used["autoencoder"] = autoencoder.init(ae_key, _example_images(config))[
                 "params"
             ]
-        z = jax.eval_shape(lambda: _encode(autoencoder, used, _example_images(config)))
-        z = jnp.zeros(z.shape, z.dtype)
-        f = jnp.zeros((1, config.model.embedding_dim), jnp.float32)
-        params = model.init(key, z, z, z[..., :1], jnp.ones((1,)), f)["params"]
+        params = _init_model(config, model, used["autoencoder"], key)
         return _initial_state(config, params, jax.tree.map(jnp.asarray, used))
 
     def sample_grid(state, batch):
@@ -283,6 +268,18 @@ def _id2face_task(config, frozen) -> Task:
     )
 
 
+def _init_model(config, model, autoencoder_params: dict, key: jax.Array) -> dict:
+    def encode():
+        return build.make_autoencoder(config).apply(
+            {"params": autoencoder_params}, _example_images(config), method="encode"
+        )
+
+    z = jax.eval_shape(encode)
+    z = jnp.zeros(z.shape, z.dtype)
+    f = jnp.zeros((1, config.model.embedding_dim), jnp.float32)
+    return model.init(key, z, z, z[..., :1], jnp.ones((1,)), f)["params"]
+
+
 def _finishing_task(config, frozen) -> Task:
     objective = finishing.make_finishing(config)
     autoencoder = objective.autoencoder
@@ -292,8 +289,12 @@ def _finishing_task(config, frozen) -> Task:
         params = autoencoder.init(key, x)["params"]
         side = config.data.image_size // autoencoder.factor
         seen = objective.critic_input(x, jnp.ones((1, side, side, 1)))
+        used = dict(frozen)
+        if not used:
+            used["model"] = _init_model(config, objective.model, params, key)
+            used["autoencoder"] = jax.tree.map(jnp.copy, params)
         params["critic"] = objective.critic.init(key, seen)["params"]
-        return _initial_state(config, params, jax.tree.map(jnp.asarray, frozen))
+        return _initial_state(config, params, jax.tree.map(jnp.asarray, used))
 
     def sample_grid(state, batch):
         weights = {"model": state.frozen["model"], "autoencoder": state.ema}
@@ -306,10 +307,6 @@ def _finishing_task(config, frozen) -> Task:
         sample_grid,
         _GRID_LABELS,
     )
-
-
-def _encode(autoencoder, frozen, x):
-    return autoencoder.apply({"params": frozen["autoencoder"]}, x, method="encode")
 
 
 _GRID_LABELS = ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3")

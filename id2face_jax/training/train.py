@@ -144,7 +144,7 @@ def _load_exports(config) -> tuple[dict, dict | None]:
     for change in saved.check_start(found, config, path):
         say(f"train.allow_changed: of {path}, {change}")
     if config.task == "finishing":
-        return {"model": trees["model"]}, trees["autoencoder"]
+        return trees, trees["autoencoder"]
     return frozen, trees["autoencoder" if config.task == "autoencoder" else "model"]
 
 

@@ -225,6 +225,12 @@ def test_yolo_split_that_is_not_there_is_named_and_the_rest_is_done(yolo, capsys
     assert "--strict: 2 files were left out" in capsys.readouterr().err
 
 
+def test_yolo_entries_in_one_line_are_an_error(yolo, capsys):
+    yolo.text("set/data.yaml", "{path: /home/ann, names: [a], train: images/train}\n")
+    assert yolo.run() == 1
+    assert "several entries in a line" in capsys.readouterr().err
+
+
 def test_yolo_split_elsewhere_is_an_error(yolo, capsys):
     pathlib.Path("other/images").mkdir(parents=True)
     yolo.text("set/data.yaml", "names: [a]\ntrain: ../other/images\n")
@@ -279,6 +285,37 @@ def test_voc(voc):
     assert (
         pathlib.Path("all", name).read_bytes() == pathlib.Path("set", name).read_bytes()
     )
+
+
+def test_voc_loses_what_tells_the_original_again(voc, capsys):
+    """A hash or an embedding in the XML, whatever the file is called."""
+    numbers = " ".join(["0.125"] * 128)
+    for name in "ab":
+        text = XML.format(name=f"{name}.jpg").replace(
+            "<size>",
+            f"<md5>{'0f' * 16}</md5><face_vector>{numbers}</face_vector><size>",
+        )
+        voc.text(f"set/VOCdevkit/VOC2012/Annotations/{name}.xml", text)
+    for policy in ("strip", "all"):
+        assert voc.run("--metadata", policy, out=policy) == 0
+        path = pathlib.Path(policy, "VOCdevkit/VOC2012/Annotations/a.xml")
+        text = path.read_text()
+        assert "0f0f" not in text and "0.125" not in text
+        assert "<size><width>220</width>" in text and ("Ann" in text) == (
+            policy == "all"
+        )
+    assert "field md5" in capsys.readouterr().out
+
+
+def test_voc_entities_are_not_followed(voc, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("do not tell")
+    text = XML.format(name="a.jpg").replace("dog", "&it;")
+    text = f'<!DOCTYPE a [<!ENTITY it SYSTEM "{secret}">]>\n{text}'
+    voc.text("set/VOCdevkit/VOC2012/Annotations/a.xml", text)
+    voc.run()
+    path = pathlib.Path("out/VOCdevkit/VOC2012/Annotations/a.xml")
+    assert not path.exists() or "do not tell" not in path.read_text()
 
 
 def test_voc_loses_refused_pictures(voc):

@@ -121,8 +121,7 @@ def test_cycles_add_up():
 
 def test_the_step_gathers_kernels_and_no_activations():
     """FSDP as it is meant: each kernel is gathered, gradients are summed, no more."""
-    # Without a critic, whose kernels meet two batches and have two gradients.
-    config = runs.tiny_config(data__batch_size=16, autoencoder__critic_dim=0)
+    config = runs.tiny_config(data__batch_size=16)
     layout = programs.make_layout(config, runs.make_mesh(2, 4))
     example = pipeline.first_batch(config, 1)
     compiled = programs.lower_step(config, layout, example).compile()

@@ -1,4 +1,4 @@
-"""Laws of the training step, both tasks, on the smoke config and synthetic people."""
+"""Laws of the training step, all tasks, on the smoke config and synthetic people."""
 
 import jax
 import jax.numpy as jnp

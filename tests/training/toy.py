@@ -34,7 +34,6 @@ def config(task, **changes):
     config = smoke.get_config()
     config.task = task
     config.data.batch_size = 8
-    config.autoencoder.adversarial_from = 0
     config.optim.lr, config.optim.lr_warmup_steps = 3e-3, 2
     config.train.num_steps = 1000
     # A maximum over a batch's mean is not a mean over micro-batches.

@@ -1,0 +1,78 @@
+"""Laws of finishing: the decoder alone learns, on estimates of the frozen UNet."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from id2face_jax.generation import exports
+from id2face_jax.training import finishing, train
+from id2face_jax.training.recomposition import Sides
+from tests import runs
+from tests.training import toy
+
+
+@functools.cache
+def drawn(**changes):
+    """(objective, frozen model, both sides of a batch)."""
+    config = toy.config("finishing")
+    objective = finishing.make_finishing(config)
+    batch = jax.tree.map(jnp.asarray, toy.batch())
+    draws = objective.draw(jax.random.key(0), batch)
+    draws |= {name: jnp.full_like(draws[name], x) for name, x in changes.items()}
+    return objective, toy.start("finishing").frozen["model"], Sides(batch, draws)
+
+
+def test_second_photos_start_from_noise_and_first_ones_anywhere():
+    _, _, side = drawn()
+    t = np.asarray(side.draws["t"])
+    half = len(t) // 2
+    assert np.all(t[half:] == 1.0) and len(set(t[:half])) == half
+    assert np.all((t[:half] > 0) & (t[:half] < 1))
+
+
+def test_estimates_are_of_the_photo_where_there_is_no_noise():
+    """At t = 0 nothing is left to estimate."""
+    objective, model, side = drawn(t=0.0)
+    x0, mask = objective.estimates(model, side)
+    z = objective.autoencoder.apply({}, side.pixels, method="encode")
+    assert mask.shape == (*x0.shape[:3], 1)
+    np.testing.assert_allclose(x0, z, atol=1e-3)
+
+
+def test_second_photos_are_of_another_identity():
+    """The sampled identity changes their estimates, and none of the first photos'."""
+    objective, model, side = drawn()
+    one, _ = objective.estimates(model, side)
+    side.draws = side.draws | {"sampled": -side.draws["sampled"]}
+    other, _ = objective.estimates(model, side)
+    half = len(one) // 2
+    np.testing.assert_array_equal(one[:half], other[:half])
+    assert float(jnp.abs(one[half:] - other[half:]).max()) > 1e-3
+
+
+def test_a_finished_run_exports_the_whole_model(tmp_path):
+    """And what it was finished from is in it, but for the decoder."""
+    first = runs.tiny_config("id2face")
+    train.train_and_evaluate(first, tmp_path / "first")
+    config, weights, _ = exports.load_run(tmp_path / "first")
+    exports.save_export(tmp_path / "export", config, weights)
+    second = runs.tiny_config("finishing", train__init_from=str(tmp_path / "export"))
+    train.train_and_evaluate(second, tmp_path / "second")
+    config, finished, _ = exports.load_run(tmp_path / "second")
+    assert config.task == "id2face"
+    runs.assert_same(finished["model"], weights["model"])
+    assert set(finished["autoencoder"]) == {"decoder"}
+    pairs = zip(
+        jax.tree.leaves(finished["autoencoder"]),
+        jax.tree.leaves(weights["autoencoder"]),
+        strict=True,
+    )
+    assert any(not np.array_equal(a, b) for a, b in pairs)
+
+
+def test_finishing_needs_what_it_finishes(tmp_path):
+    with pytest.raises(ValueError, match="train.init_from=EXPORT"):
+        train.train_and_evaluate(runs.tiny_config("finishing"), tmp_path / "run")
