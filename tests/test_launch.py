@@ -37,6 +37,10 @@ TRAIN = ["-m", "id2face_jax.cli", "train", "--distributed", "auto"]
 TRAIN += ["--config", RUN["CONFIG"], "--workdir", RUN["WORKDIR"], *OVERRIDES]
 
 
+def read_yaml(text: str) -> dict:
+    return ruamel.yaml.YAML(typ="safe").load(text)
+
+
 class Cluster:
     """A folder of stub commands, in front of PATH."""
 
@@ -250,7 +254,7 @@ def test_gke_applies_one_pod_a_host_with_the_train_command(cluster):
 def test_gke_quotes_what_yaml_would_read_otherwise(cluster):
     odd = "--config.data.records=/a: b\\c \"d\" 'e' #f"
     _, out, _ = cluster.run("gke.sh", "--dry-run", odd)
-    manifest = ruamel.yaml.YAML(typ="safe").load(out)
+    manifest = read_yaml(out)
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["template"]["spec"]["containers"][0]["command"][-1] == odd
 
