@@ -86,5 +86,5 @@ def _model(model: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.prediction = "eps"
     model.schedule = "stable_diffusion"
     model.sample_steps = 50
-    model.sample_temperature = 1.0  # less helped a young model of another kind
+    model.sample_temperature = 1.0
     return model

@@ -12,8 +12,8 @@ expensive to repeat.
 
 The identity template (ours) is the latent of the average picture of a face with that
 embedding. Crops are aligned, so this linear map alone is a blurred face that a
-recognizer takes for the one asked for; with the vector alone the UNet had not begun to
-listen to the identity after 1,000 steps.
+recognizer takes for the one asked for: the UNet has the identity from the first step
+on, where the vector alone takes thousands (docs/design.md).
 
 A noisy bottleneck alone keeps what helps to denoise, and a face helps. So an adversary
 reads the identity out of a while both train (Ganin et al. 2016): what it can read, the
