@@ -6,13 +6,15 @@ and the page asks no other host for anything. It listens on this computer alone 
 """
 
 import argparse
+import os
+import re
 import sys
 
 from id2face_jax.commands import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares --host, --port and the models."""
+    """Declares --host, --port, --allowed-host and the models."""
     group = parser.add_argument_group("the page")
     group.add_argument(
         "--host",
@@ -25,6 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=7860,
         help="Listen on this port; 0 takes a free one.",
+    )
+    group.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        type=_host_name,
+        metavar="NAME",
+        help="Answer a proxy that asks for the page by this name, or *.example.com; "
+        "may be given several times. (default: this computer's own names; any, with "
+        "another --host)",
     )
     group = parser.add_argument_group("new faces")
     options.add_checkpoint(group)
@@ -51,7 +63,25 @@ def run(args: argparse.Namespace) -> int:
         verifier=args.verifier,
         num_steps=args.steps,
     )
-    with server.make_server(anonymizer, args.host, args.port) as page:
-        print(f"the page is at {page.url}; Ctrl-C ends it", flush=True)
+    page = server.make_server(anonymizer, args.host, args.port, args.allowed_host)
+    print(f"the page is at {page.url}; Ctrl-C ends it", flush=True)
+    try:
         page.serve_forever()
+    except KeyboardInterrupt:
+        if page.jobs:
+            # Python would wait for the photo in work, which nobody gets any more.
+            print("id2face web: interrupted", file=sys.stderr, flush=True)
+            os._exit(130)
+        raise
+    finally:
+        page.close()
     return 0
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\]", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no host's name; give it as in photos.example.com, without "
+            "port and path"
+        )
+    return text

@@ -1,7 +1,7 @@
 """The page: drop a photo, compare before and after, save the result.
 
-`answers` turns one photo into one answer, `server` speaks HTTP, and page.html, page.css
-and page.js are what the browser gets. It is the standard library's server and not
-Gradio's: Gradio writes uploads to disk and its page asks other hosts for fonts and
-scripts; and its newest release refuses the Pillow that is pinned here.
+`answers` turns one photo into one answer. `app` is what a browser may ask, `jobs` the
+line in which photos wait, `intake` those that are on their way; `connections` and
+`server` speak HTTP with uvicorn. page.css and page.js go to the browser as they are. It
+is not Gradio, which writes uploads to disk and asks other hosts for fonts and scripts.
 """
