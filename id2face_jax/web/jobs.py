@@ -15,8 +15,7 @@ MAX_PHOTOS = 8  # in work or waiting: 400 MB
 class Jobs:
     """The photos in work and waiting; `len` of it is how many.
 
-    A photo's content and answer are held by its future alone, so that both are gone
-    when the one who asked is.
+    Photos and answers are not held here for longer than somebody waits for them.
     """
 
     def __init__(self, work: Callable[..., Answer]):
@@ -35,10 +34,17 @@ class Jobs:
 
     def submit(self, content: bytes, **settings) -> concurrent.futures.Future:
         """Puts a photo at the end of the line, which must not be full."""
-        job = self._executor.submit(self._work, content, **settings)
+        # A cancelled job stays in the executor until its turn; its photo must not.
+        photo = [content]
+        job = self._executor.submit(lambda: self._work(photo.pop(), **settings))
         self._unfinished.append(job)
+
+        def forget(job: concurrent.futures.Future) -> None:
+            self._unfinished.remove(job)
+            photo.clear()
+
         # Also when it is cancelled; at once if it has been done already.
-        job.add_done_callback(self._unfinished.remove)
+        job.add_done_callback(forget)
         return job
 
     def ahead_of(self, job: concurrent.futures.Future) -> int:

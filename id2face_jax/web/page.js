@@ -86,7 +86,13 @@ async function start(event) {
     const settings = new URLSearchParams(
       { seed: at("seed").value || "0", strength: at("strength").value });
     say("Sending the photo …");
+    // In one column it is below what is seen.
+    if (matchMedia("(max-width: 52rem)").matches) at("result").scrollIntoView();
     const response = await fetch(`anonymize?${settings}`, { method: "POST", body: sent });
+    const kind = response.headers.get("Content-Type") ?? "";
+    if (!kind.startsWith("application/")) {  // a proxy's, or that of a server in a rush
+      throw new Error(`the server answers ${response.status}; try again later`);
+    }
     let about = null;
     for await (const part of parts(response.body)) {
       if (part instanceof Blob) {
@@ -117,7 +123,7 @@ async function present(about, picture, sent) {
   at("headline").textContent = about.headline;
   at("headline").className = `headline ${about.state}`;
   at("figure").hidden = at("save").hidden = !given;
-  at("faces").hidden = about.faces.length === 0;
+  at("faces").hidden = at("note").hidden = about.faces.length === 0;
   at("faces").tBodies[0].replaceChildren(...about.faces.map(row));
   if (given) {
     await show(at("after"), picture);
@@ -139,9 +145,11 @@ async function present(about, picture, sent) {
 function row(face, index) {
   const cells = [`${index + 1}`, face.outcome, face.words, ""];
   const line = document.createElement("tr");
-  line.append(...cells.map((text) => {
+  const labels = at("faces").tHead.rows[0].cells;
+  line.append(...cells.map((text, column) => {
     const cell = document.createElement("td");
     cell.textContent = text;
+    cell.dataset.label = labels[column].textContent;  // which a phone shows beside it
     return cell;
   }));
   if (face.cosine !== null) {
@@ -152,7 +160,7 @@ function row(face, index) {
     const numbers = document.createElement("div");
     numbers.className = "numbers";
     numbers.textContent = `${face.cosine.toFixed(2)}, limit ${limit.toFixed(2)}`;
-    line.lastChild.append(meter, numbers);
+    line.lastChild.append(numbers, meter);
   }
   return line;
 }

@@ -195,6 +195,7 @@ def test_photo_is_dropped_hidden_compared_and_saved(page, browser, tmp_path):
     assert shares == ["inset(0px 80% 0px 0px)", "inset(0px 20% 0px 0px)"]
     if SCREENSHOT:
         take_screenshot(browser)
+    assert_it_fits(browser)
 
     # Nothing left this computer, nothing was written, no script complained.
     urls = requested(browser)
@@ -203,6 +204,18 @@ def test_photo_is_dropped_hidden_compared_and_saved(page, browser, tmp_path):
     kept = [path for f in folders.values() for path in f.rglob("*") if path.is_file()]
     assert kept == []
     assert browser.get_log("browser") == []
+
+
+def assert_it_fits(browser):
+    """Nothing is wider than the window, be it a phone's."""
+    for width in (320, 390, 800, 1200):
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+        )
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def take_screenshot(browser):

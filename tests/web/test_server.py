@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from id2face_jax import cli
 from id2face_jax.web import answers, app, jobs, server
 from tests.web.serving import (
     Gate,
@@ -229,6 +230,21 @@ def test_photo_of_who_has_left_is_not_worked_on():
     assert gate.done == [b"a"]
 
 
+def test_who_leaves_takes_the_photo_out_of_memory():
+    gate = Gate()
+    line = jobs.Jobs(gate)
+    content = os.urandom(1000)
+    line.submit(b"a")
+    assert gate.began.acquire(timeout=30)
+    before = sys.getrefcount(content)
+    job = line.submit(content)
+    assert sys.getrefcount(content) > before and line.ahead_of(job) == 1
+    job.cancel()
+    assert sys.getrefcount(content) == before and len(line) == 1
+    gate.open.set()
+    line.close()
+
+
 def test_nothing_is_written_to_disk():
     # Work is planted here; tests/web/test_answers.py watches the real one.
     written, watching = [], [False]
@@ -253,6 +269,15 @@ def test_nothing_is_written_to_disk():
         finally:
             watching[0] = False
     assert written == []
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "a.*", "https://a.example", "a.example:80", "a.example/", "a b", ""]
+)
+def test_allowed_host_is_a_name(name, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["web", "--allowed-host", name])
+    assert "without port and path" in " ".join(capsys.readouterr().err.split())
 
 
 def test_taken_port_is_an_error_that_says_what_to_do():
