@@ -1,11 +1,11 @@
 """Lands the weights of a run for the next one to start from, without its paths.
 
-    python -m studies.landing RUN OUT [FINISHING]
+    python -m studies.landing RUN OUT [DECODER]
 
 RUN is a --workdir of configs/lfw128.py; OUT an export in bfloat16 whose config names
-no folder of this machine. With FINISHING, a --workdir of configs/finishing128.py, OUT
-has its decoder. The leak probe stays behind, to keep OUT small: an adversary that is
-missing starts afresh.
+no folder of this machine. With DECODER, a --workdir of configs/autoencoder128.py or
+configs/finishing128.py, OUT has its decoder. The leak probe stays behind, to keep OUT
+small: an adversary that is missing starts afresh.
 """
 
 import pathlib
@@ -18,12 +18,12 @@ from id2face_jax.settings import saved
 
 def main() -> None:
     """Writes OUT and says which step it is of."""
-    run, out, *finishing = map(pathlib.Path, sys.argv[1:])
+    run, out, *decoder = map(pathlib.Path, sys.argv[1:])
     found, weights, step = exports.load_run(run)
     config = lfw128.get_config()
     saved.check_same_fields(found, config, saved.MODEL_FIELDS, str(run))
-    if finishing:
-        weights["autoencoder"] = exports.load_run(finishing[0])[1]["autoencoder"]
+    if decoder:
+        weights["autoencoder"] = exports.load_run(decoder[0])[1]["autoencoder"]
     weights["model"].pop("leak_probe")
     exports.save_export(out, config, weights, dtype="bfloat16")
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())

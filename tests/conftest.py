@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 # Before jax is imported anywhere: one CPU stands in for eight devices. Tests compile
 # far more than they run. Level 0 compiles them in a third of the time, and without the
@@ -26,6 +27,9 @@ import pytest
 from absl import flags
 
 flags.FLAGS.mark_as_parsed()
+# A shell's background jobs ignore Ctrl-C, and so would what the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 

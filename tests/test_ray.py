@@ -141,5 +141,5 @@ def test_file_that_killed_two_workers_is_refused_and_blames_no_other(tmp_path):
 
 def test_missing_ray_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'id2face-jax\[ray\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[ray\]'"):
         cluster._ray()

@@ -44,7 +44,7 @@ def make_autoencoder(
 
 def make_pixel_critic(config: ml_collections.ConfigDict) -> Critic:
     """What tells photos from decoded ones while the decoder is finished."""
-    return Critic(config.autoencoder.critic_dim, depth=2)
+    return Critic(config.autoencoder.critic_dim, bias=False)
 
 
 def make_model(config: ml_collections.ConfigDict) -> ID2Face:

@@ -21,10 +21,12 @@ class Critic(nn.Module):
     Args:
       dim: width at the map's resolution; twice that at half of it.
       depth: blocks at half the resolution; two let each patch see most of a 16x16 map.
+      bias: of the logit; a loss of differences of logits has no use for one.
     """
 
     dim: int
     depth: int = 2
+    bias: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -42,4 +44,5 @@ class Critic(nn.Module):
         )
         for i in range(self.depth):
             h = MixBlock(2.0, dtype=self.dtype, name=f"coarse_{i}")(h)
-        return nn.Dense(1, name="out")(rms_norm(h).astype(jnp.float32))[..., 0]
+        out = nn.Dense(1, use_bias=self.bias, name="out")
+        return out(rms_norm(h).astype(jnp.float32))[..., 0]

@@ -31,7 +31,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import ml_collections
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from id2face_jax import identity
 from id2face_jax.diffusion import process
@@ -76,7 +76,7 @@ class Finishing:
             "noise": jax.random.normal(keys[1], latent),
             "sampled": jax.random.normal(keys[2], (num, 2, self.model.identity_dim)),
             "pixel_noise": jax.random.normal(keys[3], (num, 2, size, size, 3)),
-            "moved": jax.random.uniform(keys[4], (num, 2)),
+            "moved": jax.random.uniform(keys[4], (num, 2, 2)),
         }
 
     def loss(self, params, frozen, batch, draws):
@@ -106,12 +106,14 @@ class Finishing:
 
     def _critic_terms(self, critic, side: Sides, painted, mask) -> dict:
         """Terms 3 to 5."""
-        moved = side.draws["moved"][:2] * (self.autoencoder.factor // 2)
-        shift = tuple(moved.astype(jnp.int32))
+        moved = side.draws["moved"] * (self.autoencoder.factor // 2)
+        shifts = moved.astype(jnp.int32)
 
         def read(pictures, params):
-            seen = self.critic_input(jnp.roll(pictures, shift, axis=(1, 2)), mask)
-            return self.critic.apply({"params": params}, seen)
+            pictures = jax.vmap(_rolled)(pictures, shifts)
+            return self.critic.apply(
+                {"params": params}, self.critic_input(pictures, mask)
+            )
 
         def mean(logits):
             return jnp.mean(losses.patch_mean(logits, mask))
@@ -170,6 +172,10 @@ class Finishing:
         """The pixels of each half cell."""
         cells = space_to_depth(pictures, self.autoencoder.factor // 2)
         return cells.reshape(*cells.shape[:3], -1, 3)
+
+
+def _rolled(picture: Float[Array, "s s 3"], shift: Int[Array, "2"]) -> Array:
+    return jnp.roll(picture, tuple(shift), axis=(0, 1))
 
 
 def _inside(

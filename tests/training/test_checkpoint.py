@@ -127,16 +127,10 @@ def test_other_data_is_refused_with_what_differs(config, layout, workdir, field,
     assert f"{field} is {there!r} there and {here!r} here" in str(error.value)
 
 
-def _decoder(state):
-    """Of the average: the critic trains it, and is no part of an autoencoder."""
-    assert "critic" in state.ema
-    return {"decoder": state.ema["decoder"]}
-
-
 def test_a_run_loads_as_its_averaged_weights(config, state, workdir):
     found, weights, step = exports.load_run(workdir)
     assert (found, step) == (config, 7)
-    runs.assert_same(weights, {"autoencoder": _decoder(state)})
+    runs.assert_same(weights, {"autoencoder": state.ema})
     assert exports.load_run(workdir, 4)[2] == 4
     assert isinstance(jax.tree.leaves(weights)[0], np.ndarray)
 
@@ -221,9 +215,7 @@ def test_a_run_is_told_from_an_export(workdir, tmp_path):
 def test_weights_load_from_either(config, state, workdir, tmp_path):
     out = exports.save_export(tmp_path / "export", config, WEIGHTS)
     runs.assert_same(exports.load_weights(out)[1], WEIGHTS)
-    runs.assert_same(
-        exports.load_weights(workdir, 4)[1], {"autoencoder": _decoder(state)}
-    )
+    runs.assert_same(exports.load_weights(workdir, 4)[1], {"autoencoder": state.ema})
     with pytest.raises(ValueError, match="step is 4 and .* is no training run"):
         exports.load_weights(out, 4)
 

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from id2face_jax.generation import exports
 from id2face_jax.training import finishing, train
@@ -71,8 +70,3 @@ def test_a_finished_run_exports_the_whole_model(tmp_path):
         strict=True,
     )
     assert any(not np.array_equal(a, b) for a, b in pairs)
-
-
-def test_finishing_needs_what_it_finishes(tmp_path):
-    with pytest.raises(ValueError, match="train.init_from=EXPORT"):
-        train.train_and_evaluate(runs.tiny_config("finishing"), tmp_path / "run")

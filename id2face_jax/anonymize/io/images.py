@@ -102,7 +102,7 @@ def read_stream(
     """As `read`, of a file that is open or in memory; `name` is for the errors."""
     try:
         if _is_heif(file):
-            _need_heif(name)
+            _need_heif()
         PIL.Image.init()
         # Pillow may be built without one of them.
         known = [kind for kind in _OPENED if kind in PIL.Image.OPEN]
@@ -190,7 +190,7 @@ def encode(
     """
     kind = output_format(suffix)
     if kind == "HEIF":
-        _need_heif(suffix)
+        _need_heif()
     image = PIL.Image.fromarray(pixels)
     if photo.alpha is not None:
         image.putalpha(PIL.Image.fromarray(photo.alpha))
@@ -261,11 +261,10 @@ def _is_heif(file: io.BufferedIOBase) -> bool:
     return header[4:8] == b"ftyp" and header[8:11] in (b"hei", b"hev", b"mif", b"msf")
 
 
-def _need_heif(name: str) -> None:
+def _need_heif() -> None:
     if importlib.util.find_spec("pillow_heif") is None:
         raise ValueError(
-            f"{name}: HEIC needs the package pillow-heif; run: "
-            f"{extras.pip_line('heic')}"
+            f"HEIC needs the package pillow-heif; run: {extras.pip_line('heic')}"
         )
     import pillow_heif  # optional, so not at the top
 
