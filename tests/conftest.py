@@ -51,6 +51,8 @@ LONGEST = (
     "evaluation/report/test_report.py",
     "test_full_scale.py",
     "training/test_train.py",
+    "training/test_finishing.py",
+    "web/test_server.py",
 )
 
 

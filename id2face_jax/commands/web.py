@@ -68,11 +68,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         page.serve_forever()
     except KeyboardInterrupt:
-        if page.jobs:
-            # Python would wait for the photo in work, which nobody gets any more.
-            print("id2face web: interrupted", file=sys.stderr, flush=True)
-            os._exit(130)
-        raise
+        # Python would wait for the photo in work, which nobody gets any more, and
+        # might warn of the event loop that the signal ended.
+        print("id2face web: interrupted", file=sys.stderr, flush=True)
+        os._exit(130)
     finally:
         page.close()
     return 0
