@@ -22,6 +22,7 @@ from id2face_jax.training import finishing, objectives, optim, recomposition
 from id2face_jax.training.state import TrainState
 
 TASKS = ("autoencoder", "id2face", "finishing")
+_GRID_LABELS = ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +206,12 @@ def _make_eval_step(config, objective) -> Callable:
     return eval_step
 
 
+def _assembled(config, objective, init, sample_grid, grid_labels) -> Task:
+    train_step = _make_train_step(config, objective)
+    eval_step = _make_eval_step(config, objective)
+    return Task(init, train_step, eval_step, sample_grid, grid_labels)
+
+
 def _example_images(config) -> jax.Array:
     size = config.data.image_size
     return jnp.zeros((1, size, size, 3), jnp.float32)
@@ -231,10 +238,10 @@ def _autoencoder_task(config) -> Task:
             columns.append(generate.to_uint8(rebuilt))
         return jnp.stack(columns, axis=1)
 
-    return Task(
+    return _assembled(
+        config,
+        objective,
         init,
-        _make_train_step(config, objective),
-        _make_eval_step(config, objective),
         sample_grid,
         ("source", "autoencoder", "half noise", "most noise"),
     )
@@ -259,13 +266,7 @@ def _id2face_task(config, frozen) -> Task:
         weights = {"model": state.ema, "autoencoder": state.frozen["autoencoder"]}
         return _faces_grid(config, weights, batch)
 
-    return Task(
-        init,
-        _make_train_step(config, objective),
-        _make_eval_step(config, objective),
-        sample_grid,
-        _GRID_LABELS,
-    )
+    return _assembled(config, objective, init, sample_grid, _GRID_LABELS)
 
 
 def _init_model(config, model, autoencoder_params: dict, key: jax.Array) -> dict:
@@ -300,16 +301,7 @@ def _finishing_task(config, frozen) -> Task:
         weights = {"model": state.frozen["model"], "autoencoder": state.ema}
         return _faces_grid(config, weights, batch)
 
-    return Task(
-        init,
-        _make_train_step(config, objective),
-        _make_eval_step(config, objective),
-        sample_grid,
-        _GRID_LABELS,
-    )
-
-
-_GRID_LABELS = ("source", "reconstruction", "anonymous 1", "anonymous 2", "anonymous 3")
+    return _assembled(config, objective, init, sample_grid, _GRID_LABELS)
 
 
 def _faces_grid(config, weights: dict, batch: dict) -> jax.Array:

@@ -55,16 +55,16 @@ def _is_notable(file: dict) -> bool:
 def _thumbnail(file: dict, folder: pathlib.Path) -> str | None:
     """A data URL of the result with its boxes; None if there is no such picture."""
     path = folder / (file["output"] or "")
-    kind = images.FORMATS.get(path.suffix.lower())
-    if file["output_sha256"] is None or kind is None or not path.is_file():
+    is_picture = path.suffix.lower() in images.FORMATS
+    if file["output_sha256"] is None or not is_picture or not path.is_file():
         return None
     try:
-        with PIL.Image.open(path, formats=[kind]) as opened:
-            width = opened.width
-            opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # a JPEG need not be read whole
-            picture = opened.convert("RGB")
+        with open(path, "rb") as opened:
+            pixels = images.read_stream(opened, path.name).pixels
     except (OSError, ValueError):  # somebody has changed it since
         return None
+    picture = PIL.Image.fromarray(pixels)
+    width = picture.width
     picture.thumbnail((_SIDE, _SIDE))
     scale, draw = picture.width / width, PIL.ImageDraw.Draw(picture)
     for box, color in _boxes(file["faces"], file["covered"]):

@@ -49,6 +49,15 @@ def test_pictures_are_of_results_with_boxes(photos, page):
     assert 0.9 < is_dark.mean() < 0.999  # the outline of a box, no more
 
 
+def test_a_large_result_is_shown_as_any_other(photos, monkeypatch):
+    """Pillow's own limit is below ours, and must not end a run at its report."""
+    with monkeypatch.context() as patch:
+        patch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
+        run()
+    page = pathlib.Path("out/report.html").read_text()
+    assert len(thumbnails(page)) == 3
+
+
 def test_states_can_be_filtered_without_a_script(page):
     assert "<script" not in page and "http" not in page
     for name in ("anonymized", "refused"):
