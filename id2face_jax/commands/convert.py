@@ -2,9 +2,10 @@
 
 Takes diffusers' AutoencoderKL, VQModel and UNet2DConditionModel (.safetensors),
 CompVis' first stages (.safetensors, .ckpt), insightface's IResNet (.pth, .onnx) and
-MobileFaceNet (.onnx). What the file holds decides. A UNet becomes the start of a
-training run, so it needs that run's --config. Every tensor must find its place; one
-that does not is named.
+MobileFaceNet (.onnx), and MobileNet recognizers of TensorFlow.js (.json, with its
+weights beside it). What the file holds decides. A UNet becomes the start of a training
+run, so it needs that run's --config. Every tensor must find its place; one that does
+not is named.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from id2face_jax.commands import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the file, --out and --config."""
     parser.add_argument(
-        "file", help="Convert this .safetensors, .ckpt, .pth or .onnx file."
+        "file", help="Convert this .safetensors, .ckpt, .pth, .onnx or .json file."
     )
     options.add_out(parser, "Write to this folder, which must not exist yet.")
     parser.add_argument(
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _convert(path: pathlib.Path, config_path, overrides):
     """(config, weights, names left out) of the file, by what it holds."""
-    from id2face_jax.convert import diffusers, insightface, mobilefacenet, sources
+    from id2face_jax.convert import diffusers, insightface, mobilefacenet, sources, tfjs
     from id2face_jax.convert.onnx_graph import Graph
 
     if path.suffix == ".onnx":
@@ -48,6 +49,8 @@ def _convert(path: pathlib.Path, config_path, overrides):
         if graph.has_grouped_convolution():
             return *_recognizer(mobilefacenet.from_onnx(graph)), []
         return *_recognizer(insightface.from_onnx(graph)), []
+    if path.suffix == ".json":
+        return *_recognizer(tfjs.from_graph(path)), []
     tensors = sources.read_tensors(path)
     if diffusers.is_unet(tensors):
         return *_unet(tensors, path, config_path, overrides), []

@@ -16,7 +16,15 @@ from id2face_jax.convert.onnx_graph import (
     take_norm,
     take_prelu,
 )
-from id2face_jax.convert.recognizers import EPSILON, affine, finish, fold_behind, head
+from id2face_jax.convert.recognizers import (
+    ARCFACE_VIEW,
+    EPSILON,
+    affine,
+    finish,
+    fold_behind,
+    head,
+    onnx_view,
+)
 
 
 def _fields(tree: dict) -> dict:
@@ -96,7 +104,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], where: str):
         raise ValueError(
             f"{where} has {matching.name_some(source.left)}, which no parameter takes"
         )
-    return finish(_fields(tree), tree, where)
+    return finish(_fields(tree), tree, where, ARCFACE_VIEW)
 
 
 def from_onnx(graph: Graph):
@@ -129,4 +137,4 @@ def from_onnx(graph: Graph):
     *layer, x = take_dense(graph, h)
     graph.finish(x)
     tree["project"] = head(*layer, norm)
-    return finish(_fields(tree), tree, str(graph.path))
+    return finish(_fields(tree), tree, str(graph.path), onnx_view(graph.path))

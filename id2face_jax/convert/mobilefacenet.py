@@ -1,7 +1,7 @@
 """MobileFaceNet ONNX exports to our parameters, by a walk along the graph."""
 
 from id2face_jax.convert.onnx_graph import Graph, take_conv, take_dense, take_prelu
-from id2face_jax.convert.recognizers import finish
+from id2face_jax.convert.recognizers import finish, onnx_view
 
 
 def from_onnx(graph: Graph):
@@ -100,7 +100,8 @@ class _MobileFaceNetWalk:
             "offset": offset,
             "scale": scale,
         }
-        return finish(fields, self.tree, str(self.graph.path))
+        path = self.graph.path
+        return finish(fields, self.tree, str(path), onnx_view(path))
 
     def _project(self) -> dict:
         """The last layer, a 1x1 convolution or a Gemm, and the normalisation behind."""

@@ -12,6 +12,8 @@ error of its own):
     (3)  before a dense:  kernel' = kernel diag(scale),  bias' = kernel bias_n + bias
 """
 
+import dataclasses
+import pathlib
 from collections.abc import Mapping
 
 import jax
@@ -21,23 +23,25 @@ import numpy as np
 from flax import linen as nn
 
 from id2face_jax.convert import matching
-from id2face_jax.models.recognizers.iresnet import IResNet
-from id2face_jax.models.recognizers.mobilefacenet import MobileFaceNet
+from id2face_jax.faces.pixels import pixel_form
+from id2face_jax.models import build
 
 SIZE = 112  # pixels of an aligned face
+# What insightface's networks want to see; a file may say otherwise of its pixels.
+ARCFACE_VIEW = {
+    "size": SIZE,
+    "units": 112.0,
+    "center": (56.0, 56.0),
+    "channels": "RGB",
+    "mean": (127.5,) * 3,
+    "std": (127.5,) * 3,
+}
 EPSILON = 1e-5  # of insightface's batch normalisations
 
 
-def make_network(config: ml_collections.ConfigDict) -> nn.Module:
-    """The recognizer of config.recognizer, as `convert` writes it."""
-    fields = dict(config.recognizer.items())
-    kinds = {"iresnet": IResNet, "mobilefacenet": MobileFaceNet}
-    kind = fields.pop("kind")
-    if kind not in kinds:
-        raise ValueError(
-            f"recognizer.kind is {kind!r}; expected one of {sorted(kinds)}"
-        )
-    return kinds[kind](**fields)
+def onnx_view(path: pathlib.Path) -> dict:
+    """config.view of an ArcFace-like ONNX file, see `faces.pixels`."""
+    return ARCFACE_VIEW | dataclasses.asdict(pixel_form(path))
 
 
 def _check(network: nn.Module, tensors: Mapping[str, np.ndarray], where: str):
@@ -92,15 +96,18 @@ def _flat(tree: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
     return leaves
 
 
-def finish(fields: dict, tree: dict, where: str):
+def finish(fields: dict, tree: dict, where: str, view: dict):
     """(config, parameters) of a walk through a file.
 
     Args:
-      fields: config.recognizer, see `make_network`.
+      fields: config.recognizer, see `build.make_recognizer`.
       tree: tensors by our names, in PyTorch's layout.
       where: the file, for messages.
+      view: config.view, what it wants to see: the fields of `crops.View`.
 
     Raises ValueError, by name, for tensors that do not fit together.
     """
-    whole = ml_collections.ConfigDict({"task": "recognizer", "recognizer": fields})
-    return whole, _check(make_network(whole), _flat(tree), where)
+    whole = ml_collections.ConfigDict(
+        {"task": "recognizer", "recognizer": fields, "view": view}
+    )
+    return whole, _check(build.make_recognizer(whole), _flat(tree), where)

@@ -10,6 +10,9 @@ import numpy as np
 
 from id2face_jax.data import packed, pairs
 from id2face_jax.faces import align, whitening
+from id2face_jax.models.recognizers.crops import CropRecognizer
+
+_FACES = 512  # enough for a mean of embeddings
 
 
 def open_train(config: ml_collections.ConfigDict):
@@ -82,3 +85,19 @@ def load_recognizer(config: ml_collections.ConfigDict) -> dict:
     if packed.is_packed(config.data.records):
         return packed.load_recognizer(config.data.records)
     return whitening.frozen_recognizer()
+
+
+def center(recognizer: CropRecognizer, params: dict, source) -> dict:
+    """{"params", "mean"}: `params`, and the mean of its vectors over faces of `source`.
+
+    Over at most 512 faces, spread evenly, so that every start finds the same.
+    """
+    rows = np.linspace(0, len(source) - 1, min(_FACES, len(source))).round().astype(int)
+    is_packed = isinstance(source, packed.Packed)
+    images = [
+        source.images[i] if is_packed else source[i]["image"] for i in rows.tolist()
+    ]
+    crops = np.stack(images).astype(np.float32) / 127.5 - 1.0
+    raw = jax.jit(recognizer.raw)
+    parts = [raw(params, crops[i : i + 64]) for i in range(0, len(crops), 64)]
+    return {"params": params, "mean": np.concatenate(parts).mean(axis=0)}

@@ -176,6 +176,22 @@ def make_card(weights: dict) -> dict:
     return {"version": id2face_jax.__version__, "weights_sha256": digest.hexdigest()}
 
 
+def load_config(path: str | os.PathLike) -> ml_collections.FrozenConfigDict:
+    """The config of an export. Raises ValueError as `load_export` does."""
+    path = pathlib.Path(path).absolute()
+    if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_dir():
+        if is_workdir(path):
+            raise ValueError(
+                f"{path} is the workdir of a training run, not an export; run "
+                f"`id2face export --checkpoint {path} --out DIR` and use DIR"
+            )
+        raise ValueError(
+            f"{path} is not an export: {CONFIG} and {WEIGHTS}/ were expected there. "
+            "`id2face export --checkpoint WORKDIR --out DIR` makes one"
+        )
+    return from_json((path / CONFIG).read_text())
+
+
 def load_export(
     path: str | os.PathLike | None = None,
 ) -> tuple[ml_collections.FrozenConfigDict, dict]:
@@ -192,18 +208,7 @@ def load_export(
       ValueError: `path` is a training run, or no export at all.
     """
     path = pathlib.Path(PRETRAINED if path is None else path).absolute()
-    if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_dir():
-        if is_workdir(path):
-            raise ValueError(
-                f"{path} is the workdir of a training run, not an export; run "
-                f"`id2face export --checkpoint {path} --out DIR` and use DIR"
-            )
-        raise ValueError(
-            f"{path} is not an export: {CONFIG} and {WEIGHTS}/ were expected there. "
-            "`id2face export --checkpoint WORKDIR --out DIR` makes one"
-        )
-    config = from_json((path / CONFIG).read_text())
-    return config, _read_tree(path / WEIGHTS, lambda tree: tree)
+    return load_config(path), _read_tree(path / WEIGHTS, lambda tree: tree)
 
 
 def load_weights(

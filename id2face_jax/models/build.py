@@ -9,16 +9,25 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import ml_collections
+from flax import linen as nn
 
 from id2face_jax.diffusion import discrete, process, schedule
 from id2face_jax.models.autoencoder import Autoencoder
 from id2face_jax.models.critic import Critic
 from id2face_jax.models.harmonizer import FUSIONS
 from id2face_jax.models.id2face import ID2Face
+from id2face_jax.models.recognizers.iresnet import IResNet
+from id2face_jax.models.recognizers.mobilefacenet import MobileFaceNet
+from id2face_jax.models.recognizers.mobilenet import MobileNet
 from id2face_jax.models.stable_diffusion.autoencoder import StableAutoencoder
 from id2face_jax.models.stable_diffusion.unet import StableUNet, TokenUNet
 from id2face_jax.models.unet import UNet
 
+RECOGNIZERS = {
+    "iresnet": IResNet,
+    "mobilefacenet": MobileFaceNet,
+    "mobilenet": MobileNet,
+}
 KINDS = ("embedded", "stable_diffusion")  # of autoencoders and of UNets
 
 
@@ -40,6 +49,17 @@ def make_autoencoder(
         groups=ae.groups,
         dtype=dtype,
     )
+
+
+def make_recognizer(config: ml_collections.ConfigDict) -> nn.Module:
+    """The network of config.recognizer, as `id2face convert` writes it."""
+    fields = dict(config.recognizer.items())
+    kind = fields.pop("kind")
+    if kind not in RECOGNIZERS:
+        raise ValueError(
+            f"recognizer.kind is {kind!r}; expected one of {sorted(RECOGNIZERS)}"
+        )
+    return RECOGNIZERS[kind](**fields)
 
 
 def make_pixel_critic(config: ml_collections.ConfigDict) -> Critic:
@@ -64,6 +84,7 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         identity_grid=model.identity_grid,
         leak_probe_dim=model.leak_probe_dim,
         verifier_dim=config.loss.verifier_dim,
+        second_dim=config.loss.second_dim,
         condition_dim=model.condition_dim,
         identity_space=model.identity_space,
         template_shape=template,

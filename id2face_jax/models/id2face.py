@@ -33,6 +33,8 @@ class ID2Face(nn.Module):
     identity_space: one of IDENTITY_SPACES.
     template_shape: of the latent, for the recomposer's template; None: no template.
     critic_dim: width of the critic (config.loss.critic_dim); 0: none.
+    second_dim: length of the embedding of a second recognizer, which a second probe
+      guesses (config.loss.second_dim); 0: none.
     verifier_dim: width of the verifier (config.loss.verifier_dim); 0: none.
     identity_grid: cells of the identity map on each axis; 0: a vector alone.
     """
@@ -50,6 +52,7 @@ class ID2Face(nn.Module):
     identity_space: str = "vae"
     template_shape: tuple[int, int, int] | None = None
     critic_dim: int = 0
+    second_dim: int = 0
     verifier_dim: int = 0
     identity_grid: int = 0
     dtype: DTypeLike = jnp.float32
@@ -85,6 +88,10 @@ class ID2Face(nn.Module):
             self.template_shape,
             dtype=self.dtype,
         )
+        if self.second_dim:
+            self.second_probe = LeakProbe(
+                self.second_dim, self.leak_probe_dim, dtype=self.dtype
+            )
         if self.verifier_dim:
             self.verifier = Verifier(
                 self.embedding_dim, self.verifier_dim, dtype=self.dtype
@@ -107,6 +114,10 @@ class ID2Face(nn.Module):
     def probe_identity(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
         """What an adversary reads of the identity from attributes: unit embeddings."""
         return self.leak_probe(mu)
+
+    def probe_second(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b e"]:
+        """The same of a second recognizer's unit embeddings."""
+        return self.second_probe(mu)
 
     def verify_attributes(self, mu: Float[Array, "b g g a"]) -> Float[Array, "b d"]:
         """Unit vectors of the verifier, near each other for photos of one person."""
@@ -143,6 +154,8 @@ class ID2Face(nn.Module):
         mu, _ = self.encode_identity(f)
         a, _ = self.encode_attributes(z)
         self.probe_identity(a)
+        if self.second_dim:
+            self.probe_second(a)
         if self.verifier_dim:
             self.verify_attributes(a)
         if self.critic_dim:

@@ -198,6 +198,11 @@ RULES: dict[str, Rule] = {
     "loss.verifier_dim": whole(0),
     "loss.identity_dropout": _SHARE,
     "loss.deployed_every": whole(0),
+    "loss.returned_every": whole(0),
+    "loss.second_recognizer": text(
+        "a recognizer that `id2face convert` wrote, or nothing"
+    ),
+    "loss.second_dim": whole(0),
     "loss.deployed_t_min": _SHARE,
     "loss.deployed_angle": real(0.0, 180.0),
     "loss.deployed_appearance": flag(),
@@ -217,6 +222,9 @@ RULES: dict[str, Rule] = {
             "loss.leak_probe",
             "loss.identity_leak",
             "loss.verifier",
+            "loss.second_probe",
+            "loss.second_leak",
+            "loss.second_source",
             "loss.verified_leak",
             "loss.attribute_alignment",
             "loss.asked_identity",

@@ -136,11 +136,26 @@ def _check_steps(config) -> None:
         )
     # The loss treats every n-th pair of a micro-batch in its own way.
     has_groups = config.task == "id2face" or optim.accumulate > 1
-    group = config.loss.deployed_every if has_groups else 1
+    loss, deployed = config.loss, config.loss.deployed_every
+    group = (loss.returned_every or deployed) if has_groups else 1
     unit = optim.accumulate * (group or 1)
     if config.data.batch_size % unit:
         raise UsageError(
             f"data.batch_size is {config.data.batch_size}; optim.accumulate="
-            f"{optim.accumulate} and loss.deployed_every={config.loss.deployed_every} "
-            f"need a multiple of {unit}"
+            f"{optim.accumulate}, loss.deployed_every={loss.deployed_every} and "
+            f"loss.returned_every={loss.returned_every} need a multiple of {unit}"
+        )
+    if loss.returned_every and (deployed == 1 or loss.returned_every % (deployed or 1)):
+        raise UsageError(
+            f"loss.returned_every is {loss.returned_every} and loss.deployed_every is "
+            f"{deployed}; use a multiple of it, and not 1, so that no pair is both"
+        )
+    if bool(loss.second_recognizer) != bool(loss.second_dim):
+        raise UsageError(
+            f"loss.second_recognizer is {loss.second_recognizer!r} and loss.second_dim "
+            f"is {loss.second_dim}; set both, or neither"
+        )
+    if loss.second_dim and not deployed:
+        raise UsageError(
+            "loss.second_recognizer looks at deployed rows; set loss.deployed_every"
         )

@@ -31,6 +31,12 @@ V a verifier that knows which photos are of one person:
 
     (15) verifier        -log softmax <V(mu_a*), V(mu_b*)>        trains V alone
     (16) verified leak   max(<V*(mu_a), V*(mu_b)> - others, 0)    trains the encoder
+
+and, with G a second frozen recognizer (config.loss.second_recognizer), x the photo:
+
+    (17) second probe    1 - <P2(mu*), G(x)>           trains its adversary P2 alone
+    (18) second leak     max(<P2*(mu), G(x)>, 0)       trains the encoder against it
+    (19) second source   max(<G(x0_hat), G(x)>, 0)     trains all that draws
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ import ml_collections
 import optax
 
 # Top-level parts of the parameters that train against the rest.
-ADVERSARIES = ("critic", "leak_probe", "verifier")
+ADVERSARIES = ("critic", "leak_probe", "second_probe", "verifier")
 
 
 def make_schedule(config: ml_collections.ConfigDict) -> optax.Schedule:

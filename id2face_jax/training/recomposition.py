@@ -1,14 +1,16 @@
 """What the diffusion stage minimizes: recomposed pairs, and rows as they are deployed.
 
-Two kinds of pairs make a batch. Most are recomposed: the identity of one photo with the
-attributes of the other must denoise to the other. Each `deployed_every`-th is treated
-as the anonymizer treats a photo: a sampled identity, held away from the source's, and
-no photo to denoise to; a frozen recognizer, the attribute encoder and the critic say
-what is wrong with it. Which pairs those are follows from their place in the batch, so
-neither sharding nor accumulation changes it.
+Three kinds of pairs make a batch. Most are recomposed: the identity of one photo with
+the attributes of the other must denoise to the other. Each `deployed_every`-th is
+treated as the anonymizer treats a photo: a sampled identity, held away from the
+source's, and no photo to denoise to; frozen recognizers, the attribute encoder and the
+critic say what is wrong with it. Each `returned_every`-th is recomposed with attributes
+that were read from an anonymized face: who was there must then come from the identity
+that is asked for, since the attributes show somebody else. Which pairs those are
+follows from their place in the batch, so neither sharding nor accumulation changes it.
 
 The terms are in `losses`; networks, schedule and weights are fields, made from a config
-by `make_recomposition`.
+by `objectives.make_recomposition`.
 """
 
 import dataclasses
@@ -22,9 +24,7 @@ from jaxtyping import Float
 
 from id2face_jax import identity
 from id2face_jax.diffusion import process
-from id2face_jax.faces import align, appearance, whitening
 from id2face_jax.generation.generate import encode_latents, to_float
-from id2face_jax.models import build
 from id2face_jax.models.id2face import ID2Face
 from id2face_jax.models.recognizers import dlib_resnet
 from id2face_jax.training import losses
@@ -43,6 +43,8 @@ class Recomposition:
       masked: whether the UNet sees what is outside the mask.
       view: the map from a crop to the recognizer's view.
       emphasis: (h, h), weight of each latent cell in the recomposition error.
+      second: a recognizer beside dlib's, for deployed rows and a second probe, as
+        `crops.CropRecognizer`; or None.
       directions: (k, d) of appearance, which sampled identities keep of the source as
         the anonymizer's do; None: they do not.
     """
@@ -55,6 +57,7 @@ class Recomposition:
     masked: bool
     view: Float[np.ndarray, "2 3"]
     emphasis: Float[np.ndarray, "h h"]
+    second: Callable | None = None
     directions: Float[np.ndarray, "k d"] | None = None
 
     def draw(self, key: jax.Array, batch: dict) -> dict:
@@ -101,7 +104,8 @@ class Recomposition:
             self.autoencoder, frozen["autoencoder"], x, side.masks, self.masked
         )
         terms, f_hat = self._identity_terms(params, side)
-        mu, logvar = self._apply(params, z, method="encode_attributes")
+        supplied = self._suppliers(params, side, z, zm, mask)
+        mu, logvar = self._apply(params, supplied, method="encode_attributes")
         a = mu + jnp.exp(0.5 * logvar) * side.draws["attributes"]
         f, keep, is_deployed = self._requests(params, side, f_hat)
         condition = self._apply(params, f, a, keep, method="recompose")
@@ -121,8 +125,17 @@ class Recomposition:
             drawn = losses.masked_error(condition.template, z, mask, self._outside)
             terms["portrait"] = losses.mean_over(drawn, own)
         terms |= self._adversary_terms(params, side, mu)
+        if self.second:
+            who = _still(self.second(frozen["second"], self._deployed(x)))
+            terms |= self._second_terms(params, self._deployed(mu), who)
         if self.weights.deployed_every:
-            terms |= self._deployed_terms(params, frozen, side, f, mu, logvar, x0)
+            terms |= self._deployed_terms(params, *self._deployed((x0, mu, logvar)))
+            faces = self._faces(frozen, side, x0)
+            if "recognizer" in frozen:
+                terms |= self._identity_seen(frozen["recognizer"], side, f, faces)
+            if self.second:
+                seen = self.second(frozen["second"], faces)
+                terms["second_source"] = jnp.mean(losses.similarity(seen, who))
         if self.weights.critic_dim:
             terms |= self._critic_terms(params, z, mask, x0, t)
         loss = sum(self.weights[name] * value for name, value in terms.items())
@@ -168,12 +181,7 @@ class Recomposition:
         every = self.weights.deployed_every
         if not every:
             return np.zeros(num, np.float32)
-        if (num // 2) % every:
-            raise ValueError(
-                f"{num // 2} pairs in a (micro-)batch are not divisible by "
-                f"loss.deployed_every={every}; change data.batch_size or "
-                "optim.accumulate"
-            )
+        _check_divides("deployed_every", num // 2, every)
         return (np.arange(num) % every == 0).astype(np.float32)
 
     def _deployed(self, x):
@@ -189,15 +197,46 @@ class Recomposition:
         is_deployed = jnp.asarray(self._is_deployed(len(f)))
         if not self.weights.deployed_every:
             return f, keep, is_deployed
-        sampled = self._apply(params, side.draws["sampled"], method="decode_identity")
-        source, angle = side.embeddings, self.weights.deployed_angle
-        if self.directions is None:
-            sampled = identity.orthogonal_map(sampled, source, angle)
-        else:
-            directions = jnp.asarray(self.directions)
-            sampled = identity.keep_appearance(sampled, source, directions, angle)
+        sampled = self._sampled(params, side.draws["sampled"], side.embeddings)
         f = jnp.where(is_deployed[:, None] > 0, _still(sampled), f)
         return f, jnp.maximum(keep, is_deployed), is_deployed
+
+    def _sampled(self, params, draws, source):
+        """Identities as the anonymizer samples them, held away from the source's."""
+        sampled = self._apply(params, draws, method="decode_identity")
+        angle = self.weights.deployed_angle
+        if self.directions is None:
+            return identity.orthogonal_map(sampled, source, angle)
+        directions = jnp.asarray(self.directions)
+        return identity.keep_appearance(sampled, source, directions, angle)
+
+    def _suppliers(self, params, side, z, zm, mask):
+        """What attributes are read from: z, in returned rows an anonymized face.
+
+        That is the network's first step from noise for a sampled identity, and takes
+        no gradient.
+        """
+        every = self.weights.returned_every
+        if not every:
+            return z
+        _check_divides("returned_every", len(z) // 2, every)
+        params = _still(params)
+        z1, zm1, mask1, embeddings, draws = jax.tree.map(
+            lambda x: x[1::every], (z, zm, mask, side.embeddings, side.draws)
+        )
+        a, _ = self._apply(params, z1, method="encode_attributes")
+        f = self._sampled(params, draws["sampled"], embeddings)
+        condition = self._apply(params, f, a, jnp.ones(len(f)), method="recompose")
+        first = self._first_step(params, draws["noise"], zm1, mask1, condition)
+        return z.at[1::every].set(_still(mask1 * first + (1.0 - mask1) * z1))
+
+    def _first_step(self, params, noise, zm, mask, condition):
+        """The estimate of x0 from pure noise."""
+        ones = jnp.ones(len(noise))
+        alpha, sigma = self.alpha_sigma(ones)
+        seen = self.prediction.network_input(noise, alpha, sigma)
+        out = self._apply(params, seen, zm, mask, ones, condition, method="denoise")
+        return self.prediction.to_x0(out, noise, alpha, sigma)
 
     def _noisy(self, params, side, condition, z, zm, mask):
         """(t, z_t) of each row.
@@ -210,14 +249,8 @@ class Recomposition:
         every = self.weights.deployed_every
         if not every:
             return t, process.mix(z, noise, *self.alpha_sigma(t))
-        start = self._deployed(noise)
-        ones = jnp.ones(len(start))
-        alpha, sigma = self.alpha_sigma(ones)
-        seen = self.prediction.network_input(start, alpha, sigma)
-        inputs = self._deployed((zm, mask))
-        asked = _still(self._deployed(condition))
-        out = self._apply(_still(params), seen, *inputs, ones, asked, method="denoise")
-        first = self.prediction.to_x0(_still(out), start, alpha, sigma)
+        given = self._deployed((noise, zm, mask, condition))
+        first = _still(self._first_step(params, *given))
         clean = z.at[::every].set(first)
         t = t.at[::every].set(self._deployed(side.draws["deployed_t"]))
         return t, process.mix(clean, noise, *self.alpha_sigma(t))
@@ -246,27 +279,42 @@ class Recomposition:
         _, excess = verify(_still(params), mu)
         return terms | {"verifier": contrast, "verified_leak": excess}
 
-    def _deployed_terms(self, params, frozen, side, f, mu, logvar, x0):
-        """Terms 6, 11 and 12, of the deployed rows."""
-        x0, mu, logvar, asked = self._deployed((x0, mu, logvar, f))
+    def _second_terms(self, params, mu, who):
+        """Terms 17 and 18; who: the second recognizer's embeddings of the photos."""
+
+        def probe(params, mu):
+            return self._apply(params, mu, method="probe_second")
+
+        guess, read = probe(params, _still(mu)), probe(_still(params), mu)
+        return {
+            "second_probe": jnp.mean(losses.cosine_distance(guess, who)),
+            "second_leak": jnp.mean(losses.similarity(read, who)),
+        }
+
+    def _deployed_terms(self, params, x0, mu, logvar):
+        """Term 6, of the deployed rows."""
         again, _ = self._apply(_still(params), x0, method="encode_attributes")
-        terms = {"attribute_alignment": losses.attribute_alignment(again, mu, logvar)}
-        if "recognizer" not in frozen:
-            return terms
+        return {"attribute_alignment": losses.attribute_alignment(again, mu, logvar)}
+
+    def _faces(self, frozen, side, x0):
+        """The pictures of the deployed rows: decoded under the mask, the photo's own
+        around it, (k, s, s, 3) in [-1, 1].
+        """
+        x0, pixels, masks = self._deployed((x0, side.pixels, side.masks))
         decoded = self.autoencoder.apply(
             {"params": frozen["autoencoder"]}, x0, method="decode"
         )
-        pixels, masks, source = self._deployed(
-            (side.pixels, side.masks, side.embeddings)
-        )
         masks = masks[..., None]
-        face = masks * decoded + (1.0 - masks) * pixels
-        recognizer = frozen["recognizer"]
+        return masks * decoded + (1.0 - masks) * pixels
+
+    def _identity_seen(self, recognizer, side, f, faces):
+        """Terms 11 and 12, of the deployed rows."""
+        asked, source = self._deployed((f, side.embeddings))
         raw = dlib_resnet.embed_crops(
-            recognizer["params"], face, self.view, mirror=False
+            recognizer["params"], faces, self.view, mirror=False
         )
         seen = dlib_resnet.whiten(raw, recognizer["mean"], recognizer["matrix"])
-        return terms | {
+        return {
             "asked_identity": jnp.mean(losses.cosine_distance(seen, _still(asked))),
             "source_identity": jnp.mean(losses.similarity(seen, source)),
         }
@@ -292,50 +340,12 @@ class Recomposition:
         return {"critic": critic, "adversarial": adversarial}
 
 
-def make_recomposition(config: ml_collections.ConfigDict) -> Recomposition:
-    """The objective of config.loss on the networks of config.model."""
-    autoencoder, data = build.make_autoencoder(config), config.data
-    geometry = align.geometry_of(data)
-    view = dlib_resnet.view_matrix(data.image_size, geometry.units, geometry.center)
-    points = align.template(data.image_size, geometry) / autoencoder.factor
-    side = data.image_size // autoencoder.factor
-    return Recomposition(
-        model=build.make_model(config),
-        autoencoder=autoencoder,
-        prediction=build.make_prediction(config),
-        alpha_sigma=build.noise_schedule(config),
-        weights=ml_collections.FrozenConfigDict(config.loss),
-        masked=config.model.masked,
-        view=view,
-        emphasis=_emphasis(points, side, config.loss.feature_weight),
-        directions=_directions(config),
-    )
-
-
-def _directions(config) -> Float[np.ndarray, "k d"] | None:
-    if not config.loss.deployed_appearance:
-        return None
-    directions = appearance.load(whitening.load().name)
-    if directions.shape[1] != config.model.embedding_dim:
+def _check_divides(name: str, pairs: int, every: int) -> None:
+    if pairs % every:
         raise ValueError(
-            f"model.embedding_dim is {config.model.embedding_dim} and the directions "
-            f"of appearance are for {directions.shape[1]}; set "
-            "loss.deployed_appearance=False"
+            f"{pairs} pairs in a (micro-)batch are not divisible by "
+            f"loss.{name}={every}; change data.batch_size or optim.accumulate"
         )
-    return directions
-
-
-def _emphasis(
-    points: Float[np.ndarray, "5 2"], side: int, weight: float
-) -> Float[np.ndarray, "h h"]:
-    """1 in most cells, up to `weight` around eyes and mouth, where expression is."""
-    eyes, corners = points[:2], points[3:]
-    reach = np.linalg.norm(eyes[1] - eyes[0]) / 4
-    spots = np.concatenate([eyes, corners, corners.mean(0)[None]]) + 0.5
-    y, x = np.mgrid[:side, :side] + 0.5
-    distance = [np.hypot(x - px, y - py) / reach for px, py in spots]
-    near = np.exp(-0.5 * np.min(distance, axis=0) ** 2)
-    return (1.0 + (weight - 1.0) * near).astype(np.float32)
 
 
 class Sides:

@@ -18,7 +18,7 @@ import optax
 
 from id2face_jax.generation import generate
 from id2face_jax.models import build
-from id2face_jax.training import finishing, objectives, optim, recomposition
+from id2face_jax.training import finishing, objectives, optim
 from id2face_jax.training.state import TrainState
 
 TASKS = ("autoencoder", "id2face", "finishing")
@@ -53,7 +53,8 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
       config: see configs/base.py.
       frozen: for "id2face", the parameters that it uses and never trains:
         "autoencoder", which may lack only where config.autoencoder.weights is
-        "random", and "recognizer" where `needs_recognizer`; for "finishing", "model"
+        "random", "recognizer" where `needs_recognizer`, and "second" where
+        config.loss names a second one; for "finishing", "model"
         and "autoencoder", random without either.
     Raises ValueError for an unknown task or missing parameters.
     """
@@ -68,6 +69,11 @@ def make_task(config: ml_collections.ConfigDict, frozen: dict | None = None) -> 
                 f"autoencoder.weights is {config.autoencoder.weights!r} and gave no "
                 "parameters; train configs/autoencoder128.py, export it and pass "
                 "--config.autoencoder.weights=EXPORT"
+            )
+        if config.loss.second_recognizer and "second" not in frozen:
+            raise ValueError(
+                f"loss.second_recognizer is {config.loss.second_recognizer!r} and gave "
+                "no parameters; pass them or set it to ''"
             )
         if needs_recognizer(config) and "recognizer" not in frozen:
             raise ValueError(
@@ -84,6 +90,11 @@ def needs_recognizer(config: ml_collections.ConfigDict) -> bool:
     loss = config.loss
     wanted = loss.asked_identity or loss.source_identity
     return bool(loss.deployed_every and wanted)
+
+
+def rows_together(loss) -> int:
+    """Pairs that a micro-batch needs a multiple of, to have its share of each kind."""
+    return loss.returned_every or loss.deployed_every or 1
 
 
 def _initial_state(config, params, frozen) -> TrainState:
@@ -163,7 +174,7 @@ def _gradients(loss_fn, params, examples, parts: int, group: int):
 def _make_train_step(config, objective) -> Callable:
     """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
     tx = optim.make_optimizer(config)
-    group = config.loss.deployed_every or 1
+    group = rows_together(config.loss)
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -250,7 +261,7 @@ def _autoencoder_task(config) -> Task:
 def _id2face_task(config, frozen) -> Task:
     model = build.make_model(config)
     autoencoder = build.make_autoencoder(config)
-    objective = recomposition.make_recomposition(config)
+    objective = objectives.make_recomposition(config)
 
     def init(key):
         key, ae_key = jax.random.split(key)

@@ -26,6 +26,7 @@ from id2face_jax.training import (
     grids,
     heldout,
     metrics,
+    objectives,
     programs,
     runtime,
     sharding,
@@ -65,7 +66,7 @@ def train_and_evaluate(
     iterator = batches.make_iterator(config, source, ours, rows)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))
-        frozen, start = _load_exports(config)
+        frozen, start = _load_exports(config, source)
         layout = programs.make_layout(config, mesh, frozen, start)
         # From here on the workdir is touched.
         open_things = stack.enter_context(_closing(workdir))
@@ -128,7 +129,7 @@ def _closing(workdir: pathlib.Path) -> Iterator[list]:
         ) from error
 
 
-def _load_exports(config) -> tuple[dict, dict | None]:
+def _load_exports(config, source) -> tuple[dict, dict | None]:
     """(frozen parameters by name, parameters to start from or None)."""
     frozen, path = {}, config.autoencoder.weights
     if config.task == "id2face" and path not in ("", "random"):
@@ -137,6 +138,10 @@ def _load_exports(config) -> tuple[dict, dict | None]:
         frozen["autoencoder"] = trees["autoencoder"]
     if config.task == "id2face" and steps.needs_recognizer(config):
         frozen["recognizer"] = batches.load_recognizer(config)
+    if config.task == "id2face" and config.loss.second_recognizer:
+        _, trees = exports.load_export(config.loss.second_recognizer)
+        second = objectives.make_second_recognizer(config)
+        frozen["second"] = batches.center(second, trees["recognizer"], source)
     path = config.train.init_from
     if not path:
         return frozen, None

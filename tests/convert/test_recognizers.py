@@ -5,8 +5,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from id2face_jax.convert import insightface, mobilefacenet, recognizers
+from id2face_jax.convert import insightface, mobilefacenet
 from id2face_jax.convert.onnx_graph import Graph
+from id2face_jax.models import build
 from tests import runs
 from tests.convert import foreign, onnx_files
 
@@ -27,7 +28,7 @@ def _run_onnx(path, faces):
 
 def _relative_error(converted, path, faces) -> float:
     config, params = converted
-    network = recognizers.make_network(config)
+    network = build.make_recognizer(config)
     ours = jax.jit(network.apply)({"params": params}, faces)
     theirs = _run_onnx(path, faces)
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from id2face_jax.faces import align, dlib_file
-from id2face_jax.models.recognizers import dlib_resnet
+from id2face_jax.models.recognizers import crops, dlib_resnet
 
 MATRIX = dlib_resnet.view_matrix(128)
 
@@ -28,7 +28,7 @@ def test_parity_with_dlib(params, crop):
     dlib = pytest.importorskip("dlib", reason="dlib-bin is for this test only")
     model = dlib.face_recognition_model_v1(str(dlib_file.weights_path()))
     view = np.asarray(
-        dlib_resnet.view_of_crops(jnp.asarray(crop[None], jnp.float32), MATRIX)
+        crops.resample(jnp.asarray(crop[None], jnp.float32), MATRIX, dlib_resnet.VIEW)
     )
     view = np.clip(np.rint(view), 0, 255).astype(np.uint8)
     wanted = np.array(model.compute_face_descriptor(view[0]))
@@ -50,7 +50,9 @@ def test_the_jax_view_is_the_affine_map(crop):
     # A smooth picture, so that kernels agree and only places count.
     y, x = np.mgrid[:128, :128] / 128.0
     smooth = np.stack([x, y, x * y], axis=-1).astype(np.float32)
-    view = np.asarray(dlib_resnet.view_of_crops(jnp.asarray(smooth[None]), MATRIX))[0]
+    view = np.asarray(
+        crops.resample(jnp.asarray(smooth[None]), MATRIX, dlib_resnet.VIEW)
+    )[0]
     back = align.invert(dlib_resnet.view_matrix(128))
     place = align.transform_points(back, np.array([[40.0, 100.0]]))[0] / 128
     np.testing.assert_allclose(view[100, 40, :2], place, atol=1e-4)

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from id2face_jax.convert import insightface, recognizers, sources
+from id2face_jax.convert import insightface, sources
 from id2face_jax.convert.onnx_graph import Graph
+from id2face_jax.models import build
 
 SIZES = {
     "tiny": ((4, 6, 8, 8), (1, 2, 1, 1), 16),
@@ -19,7 +20,7 @@ SIZES = {
 
 def _embed(converted, faces):
     config, params = converted
-    network = recognizers.make_network(config)
+    network = build.make_recognizer(config)
     return jax.jit(network.apply)({"params": params}, faces)
 
 

@@ -12,7 +12,7 @@ import pytest
 from configs import smoke
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
-from id2face_jax.training import recomposition, steps
+from id2face_jax.training import objectives, recomposition, steps
 from tests.draws import normal, random_like
 from tests.training import toy
 
@@ -36,7 +36,7 @@ def _gradient(**weights):
     """Of the loss whose only terms are those given."""
     config = toy.config("id2face")
     config.loss.update(dict.fromkeys(toy.TERMS, 0.0) | weights)
-    objective, state = recomposition.make_recomposition(config), toy.start("id2face")
+    objective, state = objectives.make_recomposition(config), toy.start("id2face")
     draws = objective.draw(jax.random.key(0), toy.batch())
 
     def loss(params):
@@ -69,7 +69,7 @@ def test_without_a_critic_there_is_none():
     made = steps.make_task(config)
     shapes = jax.eval_shape(made.init, jax.random.key(0))
     assert "critic" not in shapes.params
-    objective = recomposition.make_recomposition(config)
+    objective = objectives.make_recomposition(config)
     draws = jax.eval_shape(objective.draw, jax.random.key(0), toy.batch())
     loss = jax.eval_shape(
         objective.loss, shapes.params, shapes.frozen, toy.batch(), draws
@@ -118,7 +118,7 @@ def _draw():
     config = toy.config("id2face")
     config.loss.identity_dropout = 0.25
     batch = {"image_a": np.zeros((64, 32, 32, 3), np.uint8)}
-    objective = recomposition.make_recomposition(config)
+    objective = objectives.make_recomposition(config)
     return jax.jit(lambda key: objective.draw(key, batch))
 
 
@@ -153,7 +153,7 @@ def test_the_two_directions_of_a_pair_have_noise_of_their_own():
 def _objective(**changes):
     config = toy.config("id2face")
     config.loss.update(changes)
-    return recomposition.make_recomposition(config)
+    return objectives.make_recomposition(config)
 
 
 def test_deployed_rows_ask_for_a_sampled_identity_at_the_angle_and_the_rest_do_not():
@@ -174,7 +174,7 @@ def test_deployed_rows_ask_for_a_sampled_identity_at_the_angle_and_the_rest_do_n
 def test_deployed_rows_keep_the_appearance_where_directions_are_known():
     config = toy.config("id2face")
     config.model.embedding_dim, config.loss.deployed_appearance = 128, True
-    objective = recomposition.make_recomposition(config)
+    objective = objectives.make_recomposition(config)
     assert objective.directions.shape == (3, 128)
     directions = np.eye(16, dtype=np.float32)[:2]
     small = dataclasses.replace(_objective(), directions=directions)
@@ -183,7 +183,7 @@ def test_deployed_rows_keep_the_appearance_where_directions_are_known():
     np.testing.assert_allclose(f[::4, :2], side.embeddings[::4, :2], atol=1e-5)
     config.model.embedding_dim = 16
     with pytest.raises(ValueError, match="embedding_dim is 16 and the directions"):
-        recomposition.make_recomposition(config)
+        objectives.make_recomposition(config)
 
 
 def test_a_deployed_row_never_sees_its_own_photo_under_the_mask():
@@ -234,7 +234,7 @@ def test_the_recognizer_moves_who_is_drawn_and_stays_as_it_is():
         "autoencoder": random_like(shapes.frozen["autoencoder"], scale=0.1),
         "recognizer": jax.tree.map(jnp.asarray, whitening.frozen_recognizer()),
     }
-    objective = recomposition.make_recomposition(config)
+    objective = objectives.make_recomposition(config)
     draws = objective.draw(jax.random.key(0), batch)
     value_and_grad = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     (_, metrics), grads = value_and_grad(params, frozen, batch, draws)
@@ -243,3 +243,84 @@ def test_the_recognizer_moves_who_is_drawn_and_stays_as_it_is():
     for name in ("unet", "attribute_encoder", "recomposer"):
         assert not _is_zero(grads[name]), name
     assert _is_zero(grads["leak_probe"])
+
+
+def _supplied(params, side, z, objective):
+    ones = np.ones((*z.shape[:3], 1), np.float32)
+    mask = jnp.asarray(ones).at[:, :2].set(0.0)
+    return objective._suppliers(params, side, z, z * (1.0 - mask), mask), mask
+
+
+def test_returned_rows_read_attributes_of_somebody_else_and_the_rest_of_the_photo():
+    objective, state = _objective(), toy.start("id2face")
+    draws = objective.draw(jax.random.key(0), toy.batch())
+    side = recomposition.Sides(toy.batch(), draws)
+    z = jax.random.normal(jax.random.key(1), (16, 4, 4, 4))
+    supplied, mask = _supplied(state.params, side, z, objective)
+    changed = np.asarray(jnp.any(supplied != z, axis=(1, 2, 3)))
+    np.testing.assert_array_equal(changed, np.arange(16) % 4 == 1)
+    # Around the mask it is the photo's own.
+    np.testing.assert_array_equal(supplied[:, :2], z[:, :2])
+    # Who appears is sampled: other draws, another face; and it has no gradient.
+    side.draws["sampled"] = side.draws["sampled"] + 1.0
+    other, _ = _supplied(state.params, side, z, objective)
+    assert np.all(np.any(other != supplied, axis=(1, 2, 3)) == changed)
+    gradient = jax.grad(
+        lambda params: jnp.sum(_supplied(params, side, z, objective)[0] ** 2)
+    )(state.params)
+    assert _is_zero(gradient)
+
+
+def test_without_returned_rows_attributes_are_those_of_the_photo():
+    objective, state = _objective(returned_every=0), toy.start("id2face")
+    draws = objective.draw(jax.random.key(0), toy.batch())
+    side = recomposition.Sides(toy.batch(), draws)
+    z = jax.random.normal(jax.random.key(1), (16, 4, 4, 4))
+    assert _supplied(state.params, side, z, objective)[0] is z
+
+
+class _Colors:
+    """In place of a second recognizer: the mean of a face's first pixels."""
+
+    def __call__(self, frozen, faces):
+        x = faces[:, :8, :8].reshape(len(faces), -1) @ frozen["params"]
+        return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _second_gradient(name):
+    config = toy.config("id2face")
+    config.loss.update(dict.fromkeys((*toy.TERMS, *SECOND), 0.0))
+    config.loss.second_dim, config.loss[name] = 6, 1.0
+    objective = dataclasses.replace(
+        objectives.make_recomposition(config.copy_and_resolve_references()),
+        second=_Colors(),
+    )
+    shapes = jax.eval_shape(steps.make_task(config).init, jax.random.key(0))
+    params = random_like(shapes.params, scale=0.1)
+    frozen = random_like(shapes.frozen, scale=0.1)
+    batch = toy.batch() | {"mask_a": np.full((8, 32, 32), 255, np.uint8)}
+    draws = objective.draw(jax.random.key(0), batch)
+    gradient = jax.jit(jax.grad(objective.loss, has_aux=True))
+    for sign in (1.0, -1.0):  # what is unlike already has no gradient
+        frozen["second"] = {"params": sign * normal(8 * 8 * 3, 6)}
+        grads, metrics = gradient(params, frozen, batch, draws)
+        if metrics[name] > 0.0:
+            return grads
+    raise AssertionError(f"{name} is 0 either way")
+
+
+SECOND = ("second_probe", "second_leak", "second_source")
+
+
+def test_the_second_probe_seeks_and_the_encoder_hides():
+    seeks, hides = _second_gradient("second_probe"), _second_gradient("second_leak")
+    assert not _is_zero(seeks["second_probe"]) and _is_zero(seeks["attribute_encoder"])
+    assert _is_zero(hides["second_probe"]) and not _is_zero(hides["attribute_encoder"])
+    assert _is_zero(hides["unet"])
+
+
+def test_what_the_second_recognizer_sees_moves_all_that_draws():
+    grads = _second_gradient("second_source")
+    for name in ("unet", "attribute_encoder", "recomposer"):
+        assert not _is_zero(grads[name]), name
+    assert _is_zero(grads["second_probe"])

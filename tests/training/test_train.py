@@ -5,15 +5,18 @@ import json
 import time
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
 
+from id2face_jax.convert import tfjs
 from id2face_jax.data import pipeline
 from id2face_jax.generation import exports
-from id2face_jax.training import checkpoint, metrics, progress, train
+from id2face_jax.training import checkpoint, metrics, objectives, progress, train
 from tests import runs
+from tests.convert import tfjs_files
 
 
 def lines(workdir):
@@ -261,6 +264,36 @@ def test_the_diffusion_stage_trains_on_a_frozen_autoencoder(straight, tmp_path):
     runs.assert_same(both["model"], state.ema)
     grid = picture(tmp_path / "run" / "samples" / "0000003.png")
     assert grid.shape[1] == 5 * (96 + 4) + 4
+
+
+@pytest.mark.slow
+def test_a_second_recognizer_is_centered_and_looks_on(tmp_path):
+    tfjs_files.save_mobilenet(tmp_path / "m.json")
+    config, params = tfjs.from_graph(tmp_path / "m.json")
+    folder = exports.save_export(tmp_path / "m", config, {"recognizer": params})
+    config = runs.tiny_config()
+    config.task, config.train.num_steps = "id2face", 2
+    config.loss.second_recognizer, config.loss.second_dim = str(folder), 8
+    state = train.train_and_evaluate(config, tmp_path / "run")
+    network = objectives.make_second_recognizer(config)
+    source = pipeline.open_source(config)
+    crops = np.stack([source[i]["image"] for i in range(len(source))]) / 127.5 - 1.0
+    seen = network.raw(params, jnp.asarray(crops, jnp.float32))
+    # Every face was looked at, since there are few.
+    np.testing.assert_allclose(state.frozen["second"]["mean"], seen.mean(0), atol=1e-4)
+    row = lines(tmp_path / "run")[0]
+    assert 0.0 <= row["second_source"] <= 1.0 and 0.0 < row["second_probe"] < 2.0
+
+
+def test_a_second_recognizer_of_another_length_is_refused(tmp_path):
+    tfjs_files.save_mobilenet(tmp_path / "m.json")
+    config, params = tfjs.from_graph(tmp_path / "m.json")
+    folder = exports.save_export(tmp_path / "m", config, {"recognizer": params})
+    config = runs.tiny_config()
+    config.task = "id2face"
+    config.loss.second_recognizer, config.loss.second_dim = str(folder), 9
+    with pytest.raises(ValueError, match="set loss.second_dim=8"):
+        train.train_and_evaluate(config, tmp_path / "run")
 
 
 def test_without_a_validation_split_there_is_a_grid_and_no_heldout_loss(

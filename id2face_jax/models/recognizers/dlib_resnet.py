@@ -13,6 +13,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from id2face_jax.models.recognizers.crops import resample
+
 DIM, VIEW = 128, 150  # length of the raw vectors; side of the view, pixels
 # Channels, and whether the block halves the map, from input to output.
 BLOCKS = (
@@ -85,22 +87,6 @@ def view_matrix(
     return np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
 
 
-def view_of_crops(
-    crops: Float[Array, "b s s 3"], matrix: Float[np.ndarray, "2 3"]
-) -> Float[Array, "b 150 150 3"]:
-    """The view of aligned crops, same range; bilinear, differentiable.
-
-    matrix: of `view_matrix`.
-    """
-    scale = jnp.asarray(matrix[[1, 0], [1, 0]], jnp.float32)
-    # jax counts from pixel edges, our matrices from pixel centers.
-    shift = jnp.asarray(
-        matrix[::-1, 2] + 0.5 - 0.5 * np.diag(matrix)[::-1], jnp.float32
-    )
-    shape = (crops.shape[0], VIEW, VIEW, 3)
-    return jax.image.scale_and_translate(crops, shape, (1, 2), scale, shift, "linear")
-
-
 def embed_views(
     params: dict, views: Float[Array, "b 150 150 3"], mirror: bool = True
 ) -> Float[Array, "b 128"]:
@@ -127,7 +113,7 @@ def embed_crops(
     matrix: of `view_matrix`; None is that of the widest crops. mirror: as above.
     """
     matrix = view_matrix(crops.shape[1]) if matrix is None else matrix
-    views = view_of_crops((crops + 1.0) * 127.5, matrix)
+    views = resample((crops + 1.0) * 127.5, matrix, VIEW)
     return embed_views(params, views, mirror)
 
 
