@@ -20,7 +20,9 @@ _PUBLIC = {
     "Anonymizer": "anonymize.pipeline.anonymizer",
     "Result": "anonymize.pipeline.anonymizer",
     "FaceOptions": "anonymize.pipeline.options",
+    "Faces": "generation.generate",
     "generate": "generation.generate",
+    "open_faces": "generation.photos",
     "load_weights": "generation.exports",
 }
 __all__ = ["__version__", *_PUBLIC]
