@@ -13,6 +13,7 @@ from studies import architecture
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+IMPORT = re.compile(r"from (?:id2face_jax|configs)\S* import \w")
 SHOWN = re.compile(r"^(?:\S+ )*?(?:\.venv/bin/)?id2face ")
 
 
@@ -63,6 +64,17 @@ def test_every_command_shown_is_one_that_the_parser_takes():
         takes = args.verb in cli.TAKES_OVERRIDES
         is_config = all(word.startswith("--config.") for word in unknown)
         assert not unknown or (takes and is_config), f"{page}: {line}"
+
+
+def test_every_name_that_a_page_imports_is_there():
+    seen = set()
+    for page in pages():
+        lines = page.read_text().splitlines()
+        bare = [line.strip().removeprefix(">>> ") for line in lines]
+        seen |= {line for line in bare if IMPORT.match(line) and line[-1] != "("}
+    assert len(seen) > 5
+    for line in sorted(seen):
+        exec(line, {})
 
 
 def test_the_figure_of_the_method_is_as_its_script_draws_it():
