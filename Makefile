@@ -3,7 +3,8 @@
 # make slow      the slow ones alone
 # make lint      style and shell checks
 # make parity    our networks against PyTorch's, in a .venv-parity of its own (2 GB)
-# make test-all  lint, test, slow and parity, as continuous integration does
+# make docs      the docs as a site in build/site; a link without target is an error
+# make test-all  lint, docs, test, slow and parity, as continuous integration does
 #
 # Each recipe works as the first command in a fresh clone: it makes .venv itself, and
 # again when the requirements change. PYTHON picks the interpreter (3.11 to 3.13).
@@ -11,9 +12,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 PARITY := .venv-parity
+DOCS := .venv-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint parity test-all
+.PHONY: help demo test slow lint docs parity test-all
 .DELETE_ON_ERROR:
 
 help:
@@ -34,12 +36,21 @@ slow: $(READY)
 	$(PYTEST) -m slow
 
 # Cheapest first.
-test-all: lint test slow parity
+test-all: lint docs test slow parity
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/shellcheck .ci/run launch/*.sh launch/slurm.sbatch
+
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+$(DOCS)/.ready: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-docs.txt
+	@touch $@
 
 # XLA_FLAGS: the tests' own setting compiles quickly and runs slowly, which full-size
 # networks do not forgive.

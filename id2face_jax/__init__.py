@@ -1,7 +1,7 @@
 """id2face_jax: identity-decoupled diffusion for face anonymization (JAX/Flax).
 
-An implementation of the ideas of ID2Face (arXiv 2510.24213). See README.md for
-what the paper states, what is chosen here and what is measured here.
+An implementation of the ideas of ID2Face (arXiv 2510.24213). See docs/method.md
+for what the paper states, what is chosen here and what is measured here.
 
 >>> from id2face_jax import Anonymizer, FaceOptions
 """
@@ -20,7 +20,9 @@ _PUBLIC = {
     "Anonymizer": "anonymize.pipeline.anonymizer",
     "Result": "anonymize.pipeline.anonymizer",
     "FaceOptions": "anonymize.pipeline.options",
+    "Faces": "generation.generate",
     "generate": "generation.generate",
+    "open_faces": "generation.photos",
     "load_weights": "generation.exports",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -49,6 +49,10 @@ COMMANDS = {verb: x for group in GROUPS.values() for verb, x in group.items()}
 # These verbs take --config.key=value, which only the config file can tell right from
 # wrong; all others refuse what they do not know.
 TAKES_OVERRIDES = ("train", "convert", "plan")
+SHELLS = ("bash", "zsh", "tcsh")
+# Arguments shown so are completed with names of files, and of folders.
+_NAMES_OF_FILES = ("INPUT", "FILE", "PATH", "PHOTO", "NAME|FILE", "CSV")
+_NAMES_OF_FOLDERS = ("DIR", "PEOPLE", "PHOTOS", "RECORDS", "RUN", "WORKDIR")
 
 
 def _verbs() -> str:
@@ -62,6 +66,23 @@ def _verbs() -> str:
         lines += [""]
     lines += ["`id2face VERB --help` lists a verb's options. A first try:", ""]
     return "\n".join([*lines, "  id2face anonymize photo.jpg -o hidden.png"])
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints what a shell needs to complete verbs, options and names, and ends."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab
+
+        folders = dict.fromkeys(_NAMES_OF_FOLDERS, shtab.DIRECTORY)
+        verbs = next(x for x in parser._actions if x.dest == "verb")
+        verbs.help = None  # what help suppresses is not completed
+        for subparser in verbs.choices.values():
+            for action in subparser._actions:
+                if action.metavar in (*_NAMES_OF_FILES, *_NAMES_OF_FOLDERS):
+                    action.complete = folders.get(action.metavar, shtab.FILE)
+        print(shtab.complete(parser, values))
+        parser.exit()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -79,6 +100,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--traceback", action="store_true", help="Show where an error came from."
     )
+    parser.add_argument(
+        "--print-completion",
+        choices=SHELLS,
+        action=_PrintCompletion,
+        help="Print what completes this command in a shell, and end.",
+    )
     # Listed by `_verbs`, in groups, which argparse does not know.
     verbs = parser.add_subparsers(
         dest="verb",
@@ -90,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     for verb, command in COMMANDS.items():
         subparser = verbs.add_parser(
             verb,
+            help=command.__doc__.splitlines()[0],  # zsh shows it
             description=command.__doc__,
             formatter_class=options.Help,
             allow_abbrev=False,

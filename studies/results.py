@@ -1,4 +1,4 @@
-"""Draws what the weights do, for the README: identities, gates, leak, portraits.
+"""Draws what the weights do, for docs/results.md: identities, gates, leak, portraits.
 
 .venv/bin/python -m studies.results [--recognizer mobilefacenet-ms1m.onnx]
 

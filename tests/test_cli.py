@@ -237,3 +237,36 @@ def test_train_takes_overrides_of_its_config_in_order(monkeypatch):
     assert cli.main(argv) == 0
     assert (seen["config"], seen["workdir"]) == ("c.py", "w")
     assert seen["overrides"] == overrides
+
+
+@pytest.mark.parametrize("shell", cli.SHELLS)
+def test_a_completion_is_printed_for_every_shell(shell, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--print-completion", shell])
+    told = capsys.readouterr().out
+    assert all(verb in told for verb in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("anon", "anonymize"),
+        ("anonymize --appea", "--appearance"),
+        ("anonymize --appearance k", "keep"),
+        ("anonymize pho", "photo.jpg"),
+        ("sample --checkpoint exp", "export"),
+    ],
+)
+def test_bash_completes_verbs_options_and_names(typed, completed, tmp_path, capsys):
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "export").mkdir()
+    with pytest.raises(SystemExit):
+        cli.main(["--print-completion", "bash"])
+    words = ["id2face", *typed.split()]
+    script = (
+        f"{capsys.readouterr().out}\nCOMP_WORDS=({' '.join(words)})\n"
+        f"COMP_CWORD={len(words) - 1}\n_shtab_id2face\necho ${{COMPREPLY[@]}}\n"
+    )
+    command = ["bash", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == [completed]

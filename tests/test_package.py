@@ -21,12 +21,14 @@ def test_import_loads_nothing_heavy():
 
 def test_every_public_name_is_there_and_listed():
     from id2face_jax.anonymize.pipeline import anonymizer, options
-    from id2face_jax.generation import exports, generate
+    from id2face_jax.generation import exports, generate, photos
 
     assert id2face_jax.Anonymizer is anonymizer.Anonymizer
     assert id2face_jax.Result is anonymizer.Result
     assert id2face_jax.FaceOptions is options.FaceOptions
+    assert id2face_jax.Faces is generate.Faces
     assert id2face_jax.generate is generate.generate
+    assert id2face_jax.open_faces is photos.open_faces
     assert id2face_jax.load_weights is exports.load_weights
     assert set(id2face_jax.__all__) <= set(dir(id2face_jax))
 

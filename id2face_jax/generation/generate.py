@@ -115,6 +115,29 @@ def requested_embeddings(
     return decode(latents)
 
 
+def identity_latents(
+    config: ml_collections.ConfigDict, weights: dict, faces: Faces
+) -> Float[Array, "n u"]:
+    """The faces' own identity latents, mu of eq. 1 of `models.identity_vae`.
+
+    With mode "none" they are whose faces `generate` draws.
+    """
+    params = {"params": weights["model"]}
+    return make_model(config).apply(params, faces.embeddings, method="encode_identity")[
+        0
+    ]
+
+
+def attribute_latents(
+    config: ml_collections.ConfigDict, weights: dict, faces: Faces
+) -> Float[Array, "n g g a"]:
+    """The faces' attribute latents, mu of eq. 1 of `models.recomposer`."""
+    x = to_float(faces.images)
+    z, _, _ = encode_crops(config, weights["autoencoder"], x, faces.masks)
+    params = {"params": weights["model"]}
+    return make_model(config).apply(params, z, method="encode_attributes")[0]
+
+
 def generate(
     config: ml_collections.ConfigDict,
     weights: dict,
@@ -125,6 +148,7 @@ def generate(
     num_steps: int,
     angle: float | jax.Array = 90.0,
     latents: Float[Array, "n u"] | None = None,
+    attributes: Float[Array, "n g g a"] | None = None,
 ) -> UInt8[Array, "n s s 3"]:
     """New crops: the masked region generated, the rest the source's own pixels.
 
@@ -141,6 +165,8 @@ def generate(
       num_steps: DDIM steps.
       angle: degrees; 90 is orthogonal.
       latents: identity latents to use for the random ones.
+      attributes: attribute latents to use for the faces' own; see
+        `attribute_latents`.
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; expected one of {MODES}")
@@ -158,9 +184,10 @@ def generate(
     if latents is None:
         latents = identities.random_identity(identity_keys, config.model.identity_dim)
     f = requested_embeddings(config, weights, faces, latents, mode=mode, angle=angle)
-    a, _ = model.apply(apply, z, method="encode_attributes")
+    if attributes is None:
+        attributes, _ = model.apply(apply, z, method="encode_attributes")
     has_identity = jnp.full(seeds.shape, 0.0 if mode == "null" else 1.0)
-    condition = model.apply(apply, f, a, has_identity, method="recompose")
+    condition = model.apply(apply, f, attributes, has_identity, method="recompose")
 
     prediction = make_prediction(config)
 

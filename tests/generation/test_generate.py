@@ -255,3 +255,30 @@ def test_an_unknown_part_is_refused(field):
             lambda f: model.init(jax.random.key(0), f, method="encode_identity"),
             jnp.zeros((1, 16)),
         )
+
+
+def test_a_face_made_of_its_own_latents_is_the_reconstruction(run, weights, faces):
+    own = generate.identity_latents(CONFIG, weights, faces)
+    rebuilt = run("none", faces, latents=own)
+    assert np.abs(rebuilt - run("own", faces)).max() <= 1
+
+
+def test_attributes_of_another_face_change_the_picture_and_own_ones_do_not(
+    weights, faces
+):
+    def draw(attributes):
+        drawn = generate.generate(
+            CONFIG,
+            weights,
+            faces,
+            SEEDS,
+            mode="own",
+            num_steps=1,
+            attributes=attributes,
+        )
+        return np.asarray(drawn, np.int32)
+
+    own = generate.attribute_latents(CONFIG, weights, faces)
+    usual = draw(None)
+    assert np.abs(draw(own) - usual).max() <= 1
+    assert np.abs(draw(own[::-1]) - usual).max() > 8

@@ -64,7 +64,7 @@ def run(
             _connect(ray, address)
         done = len(jobs) - len(todo)
         with tqdm.tqdm(
-            total=len(jobs), initial=done, unit="file", disable=quiet
+            desc="files", total=len(jobs), initial=done, unit="file", disable=quiet
         ) as bar:
             for answer in _answers(ray, make_worker, todo, options, num_workers):
                 ledger.add_run(answer["run"], answer["made_with"])

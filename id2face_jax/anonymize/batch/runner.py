@@ -277,7 +277,9 @@ def run(
     ledger.add_run(worker.run_id, worker.made_with)
     todo, records = begin(jobs, ledger, options, worker.run_id)
     done = len(jobs) - len(todo)
-    with tqdm.tqdm(total=len(jobs), initial=done, unit="file", disable=quiet) as bar:
+    with tqdm.tqdm(
+        desc="files", total=len(jobs), initial=done, unit="file", disable=quiet
+    ) as bar:
         for group in groups(todo, options.batch_size):
             for job, product in zip(group, worker(group), strict=True):
                 records += commit(job, product, ledger)

@@ -304,7 +304,7 @@ def anonymize(
     known, kept = assign(identify(tools, source, options, seen), namer, chooser)
     frames = tqdm.tqdm(
         scan.again(source, options.span, seen.times),
-        "new",
+        "frames changed",
         len(seen.times),
         unit="frame",
         disable=quiet,

@@ -46,8 +46,9 @@ class Scan:
 def scan(tools: Tools, path: pathlib.Path, span: Span, quiet: bool = False) -> Scan:
     """The first pass: what is seen in each frame, doubtful faces too."""
     seen = Scan(max(1, round(_CLOSELY * float(container.rate(path)))))
+    frames = container.frames(path, span)
     for index, frame in enumerate(
-        tqdm.tqdm(container.frames(path, span), "faces", unit="frame", disable=quiet)
+        tqdm.tqdm(frames, "frames searched", unit="frame", disable=quiet)
     ):
         is_close = index % seen.step == 0
         sightings = _sightings(tools, frame, is_close)
