@@ -7,7 +7,7 @@ critic on one-step estimates: Sauer et al. 2023). With z the photo's latent, x0 
 estimate, all means inside the mask:
 
     (1)  pixels       (1 - t) |D(x0) - x|           own identity, t uniform
-    (2)  anchor       t |S(D(x0)) - S(D'(x0))|      D' the first D, S half cells' means
+    (2)  anchor       t |S(D(x0)) - S(D'(x0))|      D' the first D, S a small blur
     (3)  critic       softplus(C(y) - C(x)), y the picture with D(x0) inside the mask
     (4)  adversarial  softplus(C(x) - C(y)) for D
     (5)  smooth       (C(x + noise) - C(x))^2 for C
@@ -20,9 +20,10 @@ decoder a halftone.
 
 At t = 1 nothing in x0 tells which of all faces that fit the photo was, so (1) fades;
 (2) keeps who and how D finds in x0, and leaves it the detail. (An anchor to the latent,
-E(D(x0)) = x0, taught D to show x0's mistakes.) Of each pair the first photo keeps its
-identity, and the second is asked for a sampled one from pure noise, as the anonymizer
-does.
+E(D(x0)) = x0, taught D to show x0's mistakes; one to half cells' means left it free to
+put dots in them.) Of each pair the first photo keeps its identity, at t uniform. The
+second is asked for a sampled one, and drawn by the very sampler that the anonymizer
+uses, t = 1 in (1) and (2).
 """
 
 import dataclasses
@@ -31,10 +32,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import ml_collections
+from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from id2face_jax import identity
-from id2face_jax.diffusion import process
+from id2face_jax.diffusion import ddim, process
 from id2face_jax.generation.generate import encode_latents
 from id2face_jax.models import build
 from id2face_jax.models.critic import Critic
@@ -53,6 +55,7 @@ class Finishing:
     """The objective of task "finishing"; fields as of `recomposition.Recomposition`.
 
     weights: config.autoencoder. angle: between asked and source identity, degrees.
+    steps, temperature: of the sampler.
     """
 
     model: ID2Face
@@ -63,6 +66,8 @@ class Finishing:
     weights: ml_collections.FrozenConfigDict
     masked: bool
     angle: float
+    steps: int
+    temperature: float
 
     def draw(self, key: jax.Array, batch: dict) -> dict:
         """Times, start noise and sampled identities, (b, 2, ...), a photo each."""
@@ -89,9 +94,7 @@ class Finishing:
         off = jnp.abs(rebuilt - x)
         pixels = _inside(off, masks) * (1.0 - t)
         first = self._decode(frozen["autoencoder"], x0)
-        moved = self._half_cells(rebuilt - first).mean(axis=3)
-        where = resize_map(mask, moved.shape[1])
-        anchor = _inside(jnp.abs(moved), where) * t
+        anchor = _inside(jnp.abs(_blurred(rebuilt - first)), masks) * t
         painted = masks * rebuilt + (1.0 - masks) * x
 
         terms = {"l1": jnp.mean(pixels), "anchor": jnp.mean(anchor)}
@@ -147,16 +150,29 @@ class Finishing:
         own = apply(mu, method="decode_identity")
         sampled = apply(side.draws["sampled"], method="decode_identity")
         asked = identity.orthogonal_map(sampled, side.embeddings, self.angle)
-        t = side.draws["t"]
-        is_sampled = jnp.arange(len(t)) >= len(t) // 2
-        f = jnp.where(is_sampled[:, None], asked, own)
+        t, noise = side.draws["t"], side.draws["noise"]
+        half = len(t) // 2
+        f = jnp.concatenate([own[:half], asked[half:]])
         attributes, _ = apply(z, method="encode_attributes")
         condition = apply(f, attributes, jnp.ones(len(t)), method="recompose")
-        alpha, sigma = self.alpha_sigma(t)
-        zt = process.mix(z, side.draws["noise"], alpha, sigma)
-        seen = self.prediction.network_input(zt, alpha, sigma)
-        out = apply(seen, zm, mask, t, condition, method="denoise")
-        return _still(self.prediction.to_x0(out, zt, alpha, sigma)), mask
+
+        def denoiser(rows: slice):
+            inputs = jax.tree.map(lambda x: x[rows], (zm, mask, condition))
+
+            def denoise(zt, t):
+                alpha, sigma = self.alpha_sigma(t)
+                seen = self.prediction.network_input(zt, alpha, sigma)
+                out = apply(seen, *inputs[:2], t, inputs[2], method="denoise")
+                return self.prediction.to_x0(out, zt, alpha, sigma)
+
+            return denoise
+
+        first, second = slice(half), slice(half, None)
+        zt = process.mix(z[first], noise[first], *self.alpha_sigma(t[first]))
+        rebuilt = denoiser(first)(zt, t[first])
+        start = self.temperature * noise[second]
+        drawn = ddim.sample(denoiser(second), start, self.steps, self.alpha_sigma)
+        return _still(jnp.concatenate([rebuilt, drawn])), mask
 
     def critic_input(
         self, pictures: Float[Array, "n s s 3"], mask: Float[Array, "n h h 1"]
@@ -166,12 +182,12 @@ class Finishing:
         where = resize_map(mask, half_cells.shape[1])
         return jnp.concatenate([half_cells, where], axis=-1)
 
-    def _half_cells(
-        self, pictures: Float[Array, "n s s 3"]
-    ) -> Float[Array, "n g g p 3"]:
-        """The pixels of each half cell."""
-        cells = space_to_depth(pictures, self.autoencoder.factor // 2)
-        return cells.reshape(*cells.shape[:3], -1, 3)
+
+def _blurred(pictures: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
+    """The mean over 3x3 pixels, twice."""
+    for _ in range(2):
+        pictures = nn.avg_pool(pictures, (3, 3), padding="SAME")
+    return pictures
 
 
 def _rolled(picture: Float[Array, "s s 3"], shift: Int[Array, "2"]) -> Array:
@@ -198,4 +214,6 @@ def make_finishing(config: ml_collections.ConfigDict) -> Finishing:
         weights=ml_collections.FrozenConfigDict(config.autoencoder),
         masked=config.model.masked,
         angle=config.loss.deployed_angle,
+        steps=config.model.sample_steps,
+        temperature=config.model.sample_temperature,
     )
