@@ -31,6 +31,6 @@ rm -rf "$work/export"
   --dtype bfloat16
 tar -C "$work" -cf - export | split -b 15M -d - "$out/weights.tar."
 cp "$work/run/metrics.jsonl" "$out/"
-newest=$(find "$work/run/samples" -name '*.png' 2>/dev/null | sort | tail -n 1)
+newest=$(find "$work/run" -path '*/samples/*.png' | sort | tail -n 1)
 [[ -z $newest ]] || cp "$newest" "$out/"
 ls -l "$out"

@@ -4,17 +4,12 @@ import os
 import pathlib
 import signal
 
-# Before jax is imported anywhere: one CPU stands in for eight devices. Tests compile
-# far more than they run. Level 0 compiles them in a third of the time, and without the
-# newer emitters of fused loops a train step takes 5 s instead of 31.
+from tests import quick
+
+# Before jax is imported anywhere: one CPU stands in for eight devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 "
-    # Eight devices on two cores: collectives that may overlap wait for each other's
-    # threads for ever.
-    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+    "XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {quick.FLAGS}"
 )
 # A program that a second test, process or run of the suite needs is compiled once.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

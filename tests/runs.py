@@ -11,6 +11,7 @@ from jax.sharding import AxisType
 from configs import smoke
 from id2face_jax.data import pipeline
 from id2face_jax.training import programs, sharding
+from tests import quick
 
 
 def tiny_config(task: str = "autoencoder", **changes) -> ml_collections.ConfigDict:
@@ -38,12 +39,10 @@ def environment(num_devices: int = 1) -> dict[str, str]:
 
     launch/local.sh reads PYTHON.
     """
-    flags = os.environ["XLA_FLAGS"].split()
-    quick = [flag for flag in flags if "device_count" not in flag]
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(num_devices),
-        "XLA_FLAGS": " ".join(quick),
+        "XLA_FLAGS": quick.FLAGS,
         "PYTHON": sys.executable,
     }
 

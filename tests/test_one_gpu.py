@@ -1,10 +1,8 @@
 """The run on a GPU that is lent for minutes, rehearsed on this machine."""
 
 import json
-import os
 import pathlib
 import subprocess
-import sys
 import tarfile
 import time
 
@@ -18,6 +16,7 @@ from id2face_jax.data import packed, pipeline
 from id2face_jax.faces import align
 from id2face_jax.generation import exports
 from id2face_jax.models import build
+from tests import runs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GEOMETRY = align.geometry_of(smoke.get_config().data)
@@ -32,7 +31,7 @@ def _autoencoder(out):
 
 
 @pytest.mark.slow
-def test_a_minute_leaves_weights_in_pieces_that_train_on(tmp_path):
+def test_some_seconds_leave_weights_in_pieces_that_train_on(tmp_path):
     """From packed faces, without grain or TFDS; the clock ends it, not the steps."""
     splits = {
         name: pipeline.SyntheticSource(
@@ -48,24 +47,21 @@ def test_a_minute_leaves_weights_in_pieces_that_train_on(tmp_path):
     for name in ("grain", "tensorflow_datasets", "array_record"):
         (tmp_path / "absent" / name).mkdir(parents=True)
         (tmp_path / "absent" / name / "__init__.py").write_text("raise ImportError")
-    command = ["bash", "launch/one_gpu.sh", "faces", "autoencoder", "out", "1"]
+    minutes = 0.25
+    command = ["bash", "launch/one_gpu.sh", "faces", "autoencoder", "out", str(minutes)]
     command[2:5] = [str(tmp_path / name) for name in command[2:5]]
     subprocess.run(
         [*command, "--config.train.num_steps=1000000", "--config.train.log_every=1"],
         cwd=ROOT,
         check=True,
-        env=os.environ
+        env=runs.environment()
         | {
             "CONFIG": "configs/smoke.py",
-            "PYTHON": sys.executable,
             "PYTHONPATH": str(tmp_path / "absent"),
             "WORK": str(tmp_path / "work"),
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": "1",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
         },
     )
-    assert 50 < time.monotonic() - began < 400  # compiling may outlast the minute
+    assert time.monotonic() - began > 60 * minutes
     lines = (out / "metrics.jsonl").read_text().splitlines()
     steps = json.loads(lines[-1])["step"]
     assert 0 < steps < 1_000_000

@@ -322,18 +322,16 @@ def _faces_grid(config, weights: dict, batch: dict) -> jax.Array:
         masks=batch["mask_a"][:8].astype(jnp.float32) / 255.0,
         embeddings=batch["embedding_a"][:8],
     )
-    num = faces.images.shape[0]
-    columns = [faces.images]
-    for column in range(4):
-        seeds = jnp.arange(num, dtype=jnp.uint32) + 1000 * column
-        columns.append(
-            generate.generate(
-                config,
-                weights,
-                faces,
-                seeds,
-                mode="own" if column == 0 else "embedding",
-                num_steps=config.model.sample_steps,
-            )
+    seeds = jnp.arange(faces.images.shape[0], dtype=jnp.uint32)
+
+    def column(mode, seeds):
+        num_steps = config.model.sample_steps
+        return generate.generate(
+            config, weights, faces, seeds, mode=mode, num_steps=num_steps
         )
+
+    # A loop: one sampler to compile for all three.
+    firsts = 1000 * jnp.arange(1, 4, dtype=jnp.uint32)
+    anonymous = jax.lax.map(lambda first: column("embedding", seeds + first), firsts)
+    columns = [faces.images, column("own", seeds), *anonymous]
     return jnp.stack(columns, axis=1)

@@ -217,7 +217,8 @@ def _loop(run: _Run, state: TrainState, iterator, bar: tqdm.tqdm) -> TrainState:
         # Save before drawing the next batch, so that the saved weights and the saved
         # position in the data agree. Log before that: a broken state is never saved.
         is_over = bool(budget) and runtime.minutes() >= budget
-        last = step >= train.num_steps or is_over
+        # One step at least, however long compiling took: a run leaves weights.
+        last = step >= train.num_steps or (is_over and step > first_step)
         if step > first_step and (run.saver.is_due(step) or last):
             _log(run, step, recent, bar)
             with timer("save"):
@@ -251,7 +252,7 @@ def _loop(run: _Run, state: TrainState, iterator, bar: tqdm.tqdm) -> TrainState:
     if step > first_step and not preempted:
         share, hours = 100 * run.clocks.goodput.share, run.clocks.goodput.hours
         say(f"goodput {share:.0f} %: that share of {hours:.2f} hours went into steps")
-    if is_over:
+    if is_over and last:
         say(f"train.max_minutes={train.max_minutes:g} are over: saved step {step}")
     if preempted and not last:
         did = f"saved step {step}" if step > first_step else f"no step after {step}"

@@ -58,47 +58,61 @@ def run_two(workdir, *overrides) -> subprocess.CompletedProcess:
     return run([*local, *overrides], 2, PROCESSES="2", DEVICES="2")
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The workdir of six steps of one process on one device; not to be written to."""
+    workdir = tmp_path_factory.mktemp("runs") / "one"
+    done = run(train_command(workdir))
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The same of two processes of two devices each, a mesh of 2 x 2."""
+    workdir = tmp_path_factory.mktemp("runs") / "two"
+    done = run_two(workdir, "--config.mesh.fsdp=2")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
 @pytest.mark.slow
-def test_two_processes_compute_what_one_does(tmp_path):
-    mesh = ["--config.mesh.data=2", "--config.mesh.fsdp=2"]
-    one = run(train_command(tmp_path / "one", *mesh), num_devices=4)
-    assert one.returncode == 0, one.stderr
-    two = run_two(tmp_path / "two", *mesh)
-    assert two.returncode == 0, two.stderr
+def test_two_processes_compute_what_one_does(two, tmp_path):
+    same = run(train_command(tmp_path / "one", "--config.mesh.fsdp=2"), num_devices=4)
+    assert same.returncode == 0, same.stderr
     (_, one_weights, step), (_, two_weights, _) = (
-        exports.load_run(tmp_path / name) for name in ("one", "two")
+        exports.load_run(workdir) for workdir in (tmp_path / "one", two)
     )
     assert step == 6
     # Sums over devices run in another order.
     runs.assert_close(one_weights, two_weights, 1e-5)
-    start = json.loads((tmp_path / "two" / "starts.jsonl").read_text())
+    start = json.loads((two / "starts.jsonl").read_text())
     assert (start["processes"], start["devices"][:1]) == (2, "4")
     # One process writes: each step stands once.
-    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    lines = (two / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(x)["step"] for x in lines if '"loss"' in x]
     assert steps == sorted(set(steps))
 
 
+LONG = ["--config.train.num_steps=400", "--config.train.save_every=1000"]
+LONG += ["--config.train.sample_every=1000"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The workdir of a long run that nobody stopped."""
+    workdir = tmp_path_factory.mktemp("runs") / "straight"
+    done = run(train_command(workdir, *LONG))
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_saves_and_the_same_command_goes_on(tmp_path, number):
-    overrides = ["--config.train.num_steps=400", "--config.train.save_every=1000"]
-    overrides += ["--config.train.sample_every=1000"]
-    straight = run(train_command(tmp_path / "straight", *overrides))
-    assert straight.returncode == 0, straight.stderr
-
+def test_a_stop_saves_and_the_same_command_goes_on(straight, tmp_path, number):
     stopped = tmp_path / "stopped"
-    process = subprocess.Popen(
-        train_command(stopped, *overrides),
-        env=runs.environment(1),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    log, deadline = stopped / "metrics.jsonl", time.monotonic() + TIMEOUT
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+    process, log = start(train_command(stopped, *LONG)), stopped / "metrics.jsonl"
+    wait_for(lambda: log.exists() and log.stat().st_size, process)
     process.send_signal(number)
     _, told = process.communicate(timeout=TIMEOUT)
     assert process.returncode == command.PREEMPTED, told
@@ -109,12 +123,10 @@ def test_a_stop_saves_and_the_same_command_goes_on(tmp_path, number):
     assert_nothing_of_libraries(told)
     assert 0 < step < 400  # off schedule
 
-    resumed = run(train_command(stopped, *overrides))
+    resumed = run(train_command(stopped, *LONG))
     assert resumed.returncode == 0, resumed.stderr
     assert f"from step {step} to 400" in resumed.stderr
-    runs.assert_same(
-        exports.load_run(stopped)[1:], exports.load_run(tmp_path / "straight")[1:]
-    )
+    runs.assert_same(exports.load_run(stopped)[1:], exports.load_run(straight)[1:])
 
 
 def start(command, num_devices=1) -> subprocess.Popen:
@@ -186,45 +198,42 @@ def test_a_full_disk_is_the_last_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used_on_demand(tmp_path):
-    done = run(train_command(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert whole_steps(tmp_path) == [3, 6]
-    for file in (tmp_path / "checkpoints" / "6" / "state").rglob("d/*"):
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used_on_demand(
+    one, tmp_path
+):
+    damaged = shutil.copytree(one, tmp_path / "run")
+    assert whole_steps(damaged) == [3, 6]
+    for file in (damaged / "checkpoints" / "6" / "state").rglob("d/*"):
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
-    told = run(train_command(tmp_path))
+    told = run(train_command(damaged))
     assert told.returncode == 1
     (line,) = [x for x in told.stderr.splitlines() if x.startswith("id2face train:")]
     assert "checkpoints/6 cannot be read, it is damaged" in line
-    assert "--fall-back" in line and whole_steps(tmp_path) == [3, 6]
+    assert "--fall-back" in line and whole_steps(damaged) == [3, 6]
 
-    mended = run(train_command(tmp_path, "--fall-back"))
+    mended = run(train_command(damaged, "--fall-back"))
     assert mended.returncode == 0, mended.stderr
     assert "from step 3 to 6" in mended.stderr
-    assert whole_steps(tmp_path) == [3, 6]
-    (aside,) = (tmp_path / "damaged").iterdir()
+    assert whole_steps(damaged) == [3, 6]
+    (aside,) = (damaged / "damaged").iterdir()
     assert aside.name.startswith("6-")
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
+def test_a_run_goes_on_with_other_processes_and_another_mesh(one, two, tmp_path):
     """Two processes of two devices for three steps, then one process of one device."""
-    straight, moved = tmp_path / "straight", tmp_path / "moved"
-    two = run_two(moved, "--config.mesh.fsdp=2")
-    assert two.returncode == 0, two.stderr
+    moved = shutil.copytree(two, tmp_path / "moved")
     shutil.rmtree(moved / "checkpoints" / "6")
-    one = run(train_command(moved))
-    assert one.returncode == 0, one.stderr
-    assert "from step 3 to 6" in one.stderr
-    whole = run(train_command(straight))
-    assert whole.returncode == 0, whole.stderr
+    resumed = run(train_command(moved))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "from step 3 to 6" in resumed.stderr
     # The same batches in the same order, or the losses would differ in the first
     # digits; sums over devices run in another order.
-    runs.assert_close(exports.load_run(moved)[1], exports.load_run(straight)[1], 1e-5)
+    runs.assert_close(exports.load_run(moved)[1], exports.load_run(one)[1], 1e-5)
     losses = [
         [json.loads(x)["loss"] for x in lines.splitlines() if '"loss"' in x]
-        for lines in ((x / "metrics.jsonl").read_text() for x in (straight, moved))
+        for lines in ((x / "metrics.jsonl").read_text() for x in (one, moved))
     ]
     runs.assert_close(losses[0], losses[1], 1e-5)
 
@@ -270,25 +279,30 @@ PATIENCE = 10  # seconds
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "slow"])
-def test_a_dead_or_silent_process_ends_the_others_in_time(tmp_path, how):
-    address = free_address()
-    overrides = ["--config.train.num_steps=1000000", f"--patience={PATIENCE}"]
-    overrides += ["--config.train.sample_every=1000000"]
-    pair = [
-        start(train_command(tmp_path, *overrides, "--distributed", f"{i}/2@{address}"))
-        for i in range(2)
-    ]
+def test_a_dead_or_silent_process_ends_the_others_in_time(tmp_path):
+    """Two runs at once, for most of it is waiting."""
+    pairs = {}
+    for how in (signal.SIGKILL, signal.SIGSTOP):
+        address, workdir = free_address(), tmp_path / how.name
+        overrides = ["--config.train.num_steps=1000000", f"--patience={PATIENCE}"]
+        overrides += ["--config.train.sample_every=1000000"]
+        where = [["--distributed", f"{i}/2@{address}"] for i in range(2)]
+        pairs[how] = [start(train_command(workdir, *overrides, *x)) for x in where]
+    everyone = [process for pair in pairs.values() for process in pair]
     try:
-        wait_for(lambda: (tmp_path / "checkpoints" / "3").exists(), *pair)
-        pair[1].send_signal(how)
+        for how in pairs:
+            saved = tmp_path / how.name / "checkpoints" / "3"
+            wait_for(saved.exists, *everyone)
+        for how, pair in pairs.items():
+            pair[1].send_signal(how)
         began = time.monotonic()
-        _, told = pair[0].communicate(timeout=TIMEOUT)
-        # Twice: the coordinator waits so long for a sign of life, and then tells.
-        assert time.monotonic() - began < 2 * PATIENCE + 10
-        assert pair[0].returncode not in (0, command.PREEMPTED), told
+        for pair in pairs.values():
+            _, told = pair[0].communicate(timeout=TIMEOUT)
+            # Twice: the coordinator waits so long for a sign of life, and then tells.
+            assert time.monotonic() - began < 2 * PATIENCE + 10
+            assert pair[0].returncode not in (0, command.PREEMPTED), told
     finally:
-        for process in pair:
+        for process in everyone:
             process.kill()
             process.wait()
             process.stderr.close()

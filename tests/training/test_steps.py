@@ -37,9 +37,8 @@ def test_every_parameter_learns(task):
 )
 def test_ablations_train(change):
     config = toy.config("id2face")
-    config.model.update(change)
-    task = steps.make_task(config)
-    state, step = jax.jit(task.init)(jax.random.key(0)), jax.jit(task.train_step)
+    config.model.update(toy.ONE_LEVEL | change)
+    state, step = toy.start_of(config), jax.jit(steps.make_task(config).train_step)
     losses = []
     for _ in range(30):
         state, metrics = step(state, toy.batch())
@@ -75,18 +74,10 @@ def test_noise_changes_from_step_to_step(task):
     assert metrics[0]["loss"] != metrics[1]["loss"]
 
 
-@pytest.mark.parametrize("task", toy.TASKS)
+@pytest.mark.parametrize("task", [t for t in toy.TASKS if t != "id2face"])
 def test_accumulation_changes_no_number(task):
-    """Deployed rows and all their terms included: rows are chosen by their place."""
-    whole, seen = toy.run(task, 2, verifier_dim=0)
-    parts, seen_parts = toy.run(task, 2, verifier_dim=0, accumulate=2)
-    # Sums in another order; Adam divides small numbers by small numbers.
-    toy.assert_close(whole.params, parts.params, rtol=1e-3, atol=1e-4)
-    for one, other in zip(seen, seen_parts, strict=True):
-        # A part without a row in a quarter of time says 0 of it: no mean of means.
-        names = [name for name in one if not name.startswith("recomposition_t")]
-        kept = ({name: x[name] for name in names} for x in (one, other))
-        toy.assert_close(*kept, rtol=1e-3, atol=1e-5)
+    """That of the diffusion stage is in test_recomposition, with a recognizer."""
+    toy.assert_same_numbers(toy.run(task, 2), toy.run(task, 2, accumulate=2))
 
 
 def test_a_batch_that_does_not_divide_is_refused():

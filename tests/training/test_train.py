@@ -157,6 +157,15 @@ def test_nan_stops_with_its_step_and_is_never_saved(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_run_whose_time_is_over_before_its_first_step_saves_that_step(
+    tmp_path, capsys
+):
+    config = runs.tiny_config(train__max_minutes=1e-6, train__num_steps=1000)
+    assert int(train.train_and_evaluate(config, tmp_path).step) == 1
+    assert exports.load_run(tmp_path)[2] == 1
+    assert "are over: saved step 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("where", ["save", "close", "scalars"])
 def test_a_full_disk_is_told_as_what_it_is(tmp_path, monkeypatch, where):
     def fail(*args):
