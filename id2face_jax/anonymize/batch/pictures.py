@@ -174,7 +174,7 @@ def without_face(record: FileRecord, options: FileOptions) -> FileRecord:
     message = f"all faces, {num}, are to be kept" if num else "no face was found"
     if options.on_no_face == "refuse":
         raise ValueError(f"{message}; --on-no-face copy or skip allows it")
-    return record.replace(message=message)
+    return record.replace(message="; ".join(filter(None, (message, record.message))))
 
 
 def _shows_face(anonymizer: Anonymizer, alpha: np.ndarray) -> bool:

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
+from av.stream import Disposition
 from jaxtyping import UInt8
 
-from id2face_jax.anonymize.video import upright
+from id2face_jax.anonymize.video import decoding, upright
 
 # Suffix -> the codec of pictures that its container takes.
 CODECS = {
@@ -69,6 +70,7 @@ class Frame:
       seconds: from the start.
       pts, duration: of the container, in units of `time_base`; a duration of 0 is none.
       aspect: a pixel's width over its height.
+      after_loss: whether what came before it could not be read.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -77,18 +79,20 @@ class Frame:
     time_base: fractions.Fraction
     duration: int = 0
     aspect: fractions.Fraction = fractions.Fraction(1)
+    after_loss: bool = False
 
 
 def frames(path: str | os.PathLike, span: Span) -> Iterator[Frame]:
-    """The frames of a span, one after the other; their times grow.
+    """The frames of a span that can be read, one after the other; their times grow.
 
-    Raises ValueError, naming what is wrong, for what is no video or breaks off.
+    Raises ValueError, naming what is wrong, for what is no video.
     """
     name = pathlib.Path(path).name
     with _opened(path) as container:
-        origin, aspect = _origin(container), _pictures(container).sample_aspect_ratio
+        origin, stream = _origin(container), _pictures(container)
+        aspect = stream.sample_aspect_ratio
         try:
-            for pts, frame in _in_time(container):
+            for pts, frame, after_loss in decoding.in_time(container, stream):
                 seconds = float(pts * frame.time_base - origin)
                 if span.end is not None and seconds >= span.end:
                     break
@@ -100,49 +104,36 @@ def frames(path: str | os.PathLike, span: Span) -> Iterator[Frame]:
                         frame.time_base,
                         frame.duration or 0,
                         upright.aspect_of(aspect, frame),
+                        after_loss,
                     )
         except av.error.FFmpegError as error:
             raise ValueError(f"{name} breaks off: {error.strerror}") from error
-        except _TimeError as error:
+        except decoding.TimeError as error:
             raise ValueError(f"{name} has frames {error}") from None
-
-
-class _TimeError(Exception):
-    """Frames whose times make no sense."""
-
-
-def _in_time(
-    container: av.container.InputContainer,
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decoded frames with their times; raises _TimeError if those do not grow.
-
-    Of frames with one time only the first is shown, by any player.
-    """
-    stream = _pictures(container)
-    stream.thread_type = "AUTO"
-    counts = container.format.name == "avi"
-    first, last = None, None
-    for frame in upright.deinterlaced(container.decode(stream), stream):
-        pts = frame.pts
-        if counts:
-            # AVI has times of decoding alone, which frames out of order take along;
-            # the first frame is at 0, and the last ones may have none.
-            first = frame.dts if first is None else first
-            known = first is not None and frame.dts is not None
-            following = 0 if last is None else last + 1
-            pts = max(following, frame.dts - first) if known else following
-        if pts is None:
-            raise _TimeError("without a time")
-        if last is not None and pts < last:
-            raise _TimeError(f"out of order at {float(pts * frame.time_base):.2f} s")
-        if pts != last:
-            last = pts
-            yield pts, frame
 
 
 def _pictures(container: av.container.InputContainer) -> av.VideoStream:
     # Not the first: that may be a cover.
     return container.streams.best("video")
+
+
+def further_pictures(path: str | os.PathLike) -> list[str]:
+    """Size and codec of each picture track that is not taken; covers are none."""
+    with _opened(path) as container:
+        taken = _pictures(container)
+        return [
+            f"{stream.width} x {stream.height} {stream.codec_context.name}"
+            for stream in container.streams.video
+            if stream.index != taken.index
+            and not stream.disposition & Disposition.attached_pic
+        ]
+
+
+def _has_half_colors(kind: av.VideoFormat | None) -> bool:
+    """Whether a pixel format is 4:2:0."""
+    if kind is None or len(kind.components) < 3:
+        return False
+    return (kind.chroma_width(2), kind.chroma_height(2)) == (1, 1)
 
 
 def _origin(container: av.container.InputContainer) -> fractions.Fraction:
@@ -238,9 +229,11 @@ class Writer:
             coded = pictures.codec_context
             self._is_uneven = pictures.base_rate != pictures.average_rate
             self._colors = (coded.colorspace, coded.color_primaries, coded.color_trc)
+            self._has_half_colors = _has_half_colors(coded.format)
         self._rate = rate(source)
         self._container = av.open(os.fspath(path), "w", format=kind)
         self._audio, self._stream = audio, None
+        self._size, self._padding = (0, 0), ((0, 0), (0, 0), (0, 0))
         self._sound: Iterator[tuple[float, av.Packet]] = iter(())
         self._next: tuple[float, av.Packet] | None = None
         self._stack = contextlib.ExitStack()
@@ -256,14 +249,15 @@ class Writer:
             self._open(frame)
             if self._audio:
                 self._open_sound()
-        if (width, height) != (self._stream.width, self._stream.height):
+        if (width, height) != self._size:
             raise ValueError(
                 f"its frames change size at {frame.seconds:.2f} s, from "
-                f"{self._stream.width} x {self._stream.height} to {width} x {height}; "
+                f"{self._size[0]} x {self._size[1]} to {width} x {height}; "
                 "cut it there with --start and --end"
             )
         self._mux_sound(frame.seconds)
-        picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
+        pixels = np.pad(frame.pixels, self._padding, mode="edge")
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         if self._is_tagged:
             picture = picture.reformat(
                 format=self._stream.pix_fmt,
@@ -274,6 +268,11 @@ class Writer:
         picture.time_base = frame.time_base
         self._durations[picture.pts] = frame.duration
         self._mux(self._stream.encode(picture))
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the new pictures have a line or a column more, a repeated one."""
+        return self._padding != ((0, 0), (0, 0), (0, 0))
 
     def _mux(self, packets: list[av.Packet]) -> None:
         """Packets with the durations of their frames, which encoders do not keep."""
@@ -292,10 +291,18 @@ class Writer:
     def _open(self, frame: Frame) -> None:
         height, width = frame.pixels.shape[:2]
         stream = self._container.add_stream(self._codec, rate=self._rate)
-        stream.width, stream.height = width, height
-        # Half the colors need an even size.
-        is_even = height % 2 == 0 and width % 2 == 0
-        stream.pix_fmt = "yuv420p" if is_even else "yuv444p"
+        self._size, stream.pix_fmt = (width, height), "yuv420p"
+        if self._codec == "libx264" and (height % 2 or width % 2):
+            # Half the colors need an even size there; with all colors, which a source
+            # with half of them does not have, few players show it.
+            if self._has_half_colors:
+                self._padding = ((0, height % 2), (0, width % 2), (0, 0))
+            else:
+                stream.pix_fmt = "yuv444p"
+        stream.height, stream.width = (
+            side + after
+            for side, (_, after) in zip((height, width), self._padding, strict=False)
+        )
         stream.options = dict(_OPTIONS[self._codec])
         context = stream.codec_context
         context.time_base = frame.time_base

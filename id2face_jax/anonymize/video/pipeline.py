@@ -309,29 +309,25 @@ def anonymize(
         unit="frame",
         disable=quiet,
     )
-    tally, flicker, seconds, last = Tally(), Flicker(tools), 0.0, 0.0
+    tally, flicker = Tally(), Flicker(tools)
     with container.Writer(
         part, source, options.span, suffix=suffix, audio=options.audio
     ) as writer:
         for item in changed_frames(tools, iter(frames), known, kept):
             seconds = item.frame.seconds
-            last = float(item.frame.duration * item.frame.time_base)
             if item.picture.state == "refused":
                 raise ValueError(f"a face at {seconds:.2f} s could not be hidden")
+            tally.show(item.frame, known.rate)
             tally.add(item.picture, item.rows, {cover.row for cover in item.covers})
             tally.doubt(item.picture, seconds, tools.settings.det_threshold)
             flicker.add(item.picture, item.rows)
             writer.write(item.new_frame)
     if tally.num_frames != len(seen.times):
         raise RuntimeError(f"{source.name}: frames were searched and not written")
-    end, remarks = container.end_of(source), []
-    if options.span.end is None and seconds + last + _MAX_GAP_SECONDS < end:
-        remarks.append(f"the video breaks off at {seconds:.1f} of {end:.1f} s")
-    if tally.num_covered:
-        remarks.append(f"{tally.num_covered} frames cover places of lost faces")
-    if tally.num_doubtful:
-        remarks.append(
-            f"{tally.num_doubtful} frames have places blurred that may be faces, "
-            f"first at {tally.first_doubt}"
-        )
+    end = container.end_of(source) if options.span.end is None else 0.0
+    remarks = tally.remarks(end)
+    if writer.is_padded:
+        remarks.append("a line of pixels is repeated, for H.264 wants even sizes")
+    if further := container.further_pictures(source):
+        remarks.append(f"further picture tracks are left out: {', '.join(further)}")
     return tally, flicker.record(), "; ".join(remarks)

@@ -12,7 +12,11 @@ import numpy as np
 from id2face_jax.anonymize.pipeline.face import Face, Picture
 from id2face_jax.anonymize.pipeline.pipeline import Tools
 from id2face_jax.anonymize.report import schema
+from id2face_jax.anonymize.video.container import Frame
 from id2face_jax.faces import align
+
+# A longer time between two frames, as long as so many usually take, is told.
+_GAP_SECONDS, _GAP_FRAMES = 1.0, 10
 
 
 @dataclasses.dataclass
@@ -28,6 +32,8 @@ class Tally:
       num_doubtful: frames in which what may be a face is covered.
       first_doubt: when and where that is first.
       is_doubted: whether the detector took one of those for a face.
+      seconds, end: when the last frame begins, and when it ends.
+      gaps: (from, to) where frames of the source could not be read, in seconds.
     """
 
     faces: dict[int, Face] = dataclasses.field(default_factory=dict)
@@ -39,6 +45,42 @@ class Tally:
     num_doubtful: int = 0
     first_doubt: str = ""
     is_doubted: bool = False
+    seconds: float = 0.0
+    end: float = 0.0
+    gaps: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+
+    def show(self, frame: Frame, rate: float) -> None:
+        """Notes when a frame is shown, and what is missing before it.
+
+        rate: frames a second of the source. Some containers step over damage without
+        a word; then it shows in the times alone.
+        """
+        step = frame.seconds - self.seconds
+        is_jump = self.num_frames > 0 and step > max(_GAP_SECONDS, _GAP_FRAMES / rate)
+        if frame.after_loss or is_jump:
+            self.gaps.append((self.end, frame.seconds))
+        self.seconds = frame.seconds
+        self.end = frame.seconds + float(frame.duration * frame.time_base)
+
+    def remarks(self, end: float) -> list[str]:
+        """What is to be told. end: of the source, as the file claims; 0: not known."""
+        found = []
+        if self.end + _GAP_SECONDS < end:
+            found.append(f"the video breaks off at {self.seconds:.1f} of {end:.1f} s")
+        if self.gaps:
+            begin, stop = self.gaps[0]
+            found.append(
+                f"what could not be read is left out, {len(self.gaps)} times, first "
+                f"between {begin:.1f} and {stop:.1f} s"
+            )
+        if self.num_covered:
+            found.append(f"{self.num_covered} frames cover places of lost faces")
+        if self.num_doubtful:
+            found.append(
+                f"{self.num_doubtful} frames have places blurred that may be faces, "
+                f"first at {self.first_doubt}"
+            )
+        return found
 
     def add(
         self, picture: Picture, rows: Sequence[int], covered: Collection[int]

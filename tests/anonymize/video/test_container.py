@@ -128,16 +128,6 @@ def test_colors_mean_what_they_meant(tmp_path, matrix):
     assert np.abs(before.astype(int) - after).mean() < 3
 
 
-def test_odd_size_is_kept(tmp_path):
-    frame = next(container.frames(write_clip(tmp_path / "a.mp4", num=2), Span()))
-    odd = container.Frame(frame.pixels[:131, :117].copy(), 0.0, 0, frame.time_base)
-    with container.Writer(
-        tmp_path / "part", tmp_path / "a.mp4", Span(), suffix=".mp4"
-    ) as writer:
-        writer.write(odd)
-    assert read_clip(tmp_path / "part")[0][0].shape == (131, 117, 3)
-
-
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_applied(clip, tmp_path, degrees):
     turned = tmp_path / "turned.mp4"
