@@ -20,14 +20,16 @@ _LINK = re.compile(r"\s*(?:https?|ftp|s3|gs)://", re.IGNORECASE)
 # (MD5 to SHA-512), or as so many numbers that are no shape. COCO's keypoints, polygons
 # and run lengths are.
 _NAMED = re.compile(
-    r"embed|descriptor|(?:^|[_ -])(?:p|d|a|file)?(?:hash|sha\d*|md5|checksum)", re.I
+    r"embed|descriptor|"
+    r"(?:^|[_ -])(?:p|d|a|file)?(?:hash(?:es)?|sha\d*|md5|checksum)s?(?![a-z])",
+    re.I,
 )
 _DIGEST = re.compile(
     r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|"
     r"[0-9a-f]{96}|[0-9a-f]{128})",
     re.I,
 )
-_SHAPES = ("segmentation", "keypoints", "bbox", "landmarks", "polygon", "points")
+SHAPES = ("segmentation", "keypoints", "bbox", "landmarks", "polygon", "points")
 _VECTOR = 16
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _NUMBERS = re.compile(
@@ -85,7 +87,7 @@ def without_originals(value: object) -> tuple[object, set[str]]:
         return value, set()
     kept, dropped = {}, set()
     for name, entry in value.items():
-        if name.lower() in _SHAPES:
+        if name.lower() in SHAPES:
             kept[name] = entry
         elif tells_original(name, entry):
             dropped.add(name)
@@ -93,3 +95,58 @@ def without_originals(value: object) -> tuple[object, set[str]]:
             kept[name], inside = without_originals(entry)
             dropped |= inside
     return kept, dropped
+
+
+# In lines of text: a name before its value, and where one would be a hash of a file.
+_PAIR = re.compile(r"\s*[\"']?([\w .-]{1,40}?)[\"']?\s*[:=\t]\s*(.+)")
+_ANY_DIGEST = re.compile(rf"(?<![\w/.-]){_DIGEST.pattern}(?![\w/.-])", re.I)
+_ONLY_NUMBERS = re.compile(rf"[\s\[(]*(?:{_NUMBER}[\s,;|\])]*[\[(]*)+", re.I)
+
+
+def text_without_originals(text: str, keep_links: bool) -> tuple[str, int]:
+    """A text without the lines that tell an original again, and how many those were.
+
+    Nothing is left of a text that is one vector, over however many lines.
+    """
+    lines = text.splitlines(keepends=True)
+    if _ONLY_NUMBERS.fullmatch(text):
+        rows = [_numbers_of(line) for line in lines if line.strip()]
+        if sum(map(len, rows)) >= _VECTOR and not all(map(_is_shape, rows)):
+            return "", len(lines)
+        return text, 0
+    kept = [line for line in lines if not _tells(line.strip(), keep_links)]
+    return "".join(kept), len(lines) - len(kept)
+
+
+def _tells(line: str, keep_links: bool) -> bool:
+    if is_link(line):
+        return not keep_links
+    pair = _PAIR.fullmatch(line)
+    name, value = pair.groups() if pair else ("", line)
+    if name.lower() in SHAPES or name.lower().endswith("id"):
+        return False
+    if is_link(value) and not keep_links:
+        return True
+    # A sentence may begin with "hash:"; what is encoded has no spaces.
+    if _NAMED.search(name) and len(value) >= _VECTOR and " " not in value:
+        return True
+    if _ANY_DIGEST.search(value):
+        return True
+    if _ONLY_NUMBERS.fullmatch(value) and _is_shape(_numbers_of(value)):
+        return False
+    return _NUMBERS.search(value) is not None
+
+
+def _numbers_of(line: str) -> list[str]:
+    return re.findall(_NUMBER, line, re.I)
+
+
+def _is_shape(numbers: list[str]) -> bool:
+    """Whether a row of numbers is a box or points: a few, or as YOLO writes them.
+
+    There a class is followed by shares of the picture, and 0, 1 or 2 for visibility.
+    """
+    values = [float(number) for number in numbers]
+    if len(values) < _VECTOR:
+        return len(values) > 1 and min(values) >= 0
+    return numbers[0].isdigit() and all(0 <= value <= 2 for value in values[1:])

@@ -1,8 +1,8 @@
 """WebDataset archives: tar files whose members make samples.
 
 A sample is a run of members whose names differ after the first dot only. Owns what a
-sample is and which of its members may leave beside its pictures: texts, in JSON without
-links to the originals and what tells them again; any other member may hold the face.
+sample is and which of its members may leave beside its pictures: texts, without links
+to the originals and what tells them again; any other member may hold the face.
 Leaves pictures, and the archive that is written, to the callers.
 """
 
@@ -17,6 +17,9 @@ from collections.abc import Collection, Iterator
 from id2face_jax.labels import checks
 
 SUFFIXES = (".tar",)
+_JSON_LINES = (".jsonl", ".ndjson")
+_JSON = (".json", *_JSON_LINES)
+_MARKUP = (".xml", ".yaml", ".yml", ".html", ".svg")
 _KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.[^/]*")
 
 
@@ -41,7 +44,8 @@ class Member:
 class Sample:
     """Members that belong together; without any, what is left of a refused sample.
 
-    dropped: names of fields that its JSON has lost, since they tell the original again.
+    dropped: names of fields, lines and members that it has lost, since they tell the
+      original again.
     """
 
     key: str
@@ -113,24 +117,63 @@ def problem(sample: Sample, allowed: Collection[str]) -> ValueError | None:
     return None
 
 
-def rewritten(sample: Sample, contents: list[bytes], keep_links: bool) -> Sample:
-    """The sample with new pictures and nothing that leads to the originals."""
+def rewritten(
+    sample: Sample, contents: list[bytes], keep_links: bool, allowed: Collection[str]
+) -> Sample:
+    """The sample with new pictures and nothing that leads to the originals.
+
+    allowed: as for `problem`; those pass as they are.
+    """
     remaining, members, dropped = iter(contents), [], set()
     for member in sample.members:
-        content = next(remaining) if member.is_picture else member.content
-        if member.suffix == ".json":
-            content, fields = _cleaned(content, keep_links)
-            dropped |= fields
-        members.append(dataclasses.replace(member, content=content))
+        content: bytes | None = member.content
+        if member.is_picture:
+            content = next(remaining)
+        elif member.suffix.lstrip(".") not in allowed:
+            content, lost = _cleaned(member, keep_links)
+            dropped |= lost
+        if content is not None:
+            members.append(dataclasses.replace(member, content=content))
     return Sample(sample.key, members, dropped)
 
 
-def _cleaned(content: bytes, keep_links: bool) -> tuple[bytes, set[str]]:
+def _cleaned(member: Member, keep_links: bool) -> tuple[bytes | None, set[str]]:
+    """A member's new content, None if it goes as a whole, and names of what is lost."""
+    kind = member.info.name.removeprefix(_key(member)).lstrip(".")
+    if checks.tells_original(kind, ""):
+        return None, {f".{kind}"}
+    rows = [member.content]
+    if member.suffix in _JSON_LINES:
+        rows = member.content.splitlines(keepends=True)
+    clean = _clean_text if member.suffix not in _JSON else _clean_entry
+    pairs = [clean(row, kind, keep_links) for row in rows]
+    dropped = set().union(*(names for _, names in pairs))
+    new = b"".join(row for row, _ in pairs)
+    # Markup without one of its lines is damaged.
+    if dropped and (member.suffix in _MARKUP or not new.strip()):
+        return None, {f".{kind}"}
+    return new, dropped
+
+
+def _clean_text(content: bytes, kind: str, keep_links: bool) -> tuple[bytes, set[str]]:
+    # Any bytes come back from Latin-1 as they were.
+    text = content.decode("latin-1")
+    new, num = checks.text_without_originals(text, keep_links)
+    return (new.encode("latin-1"), {f"lines of .{kind}"}) if num else (content, set())
+
+
+def _clean_entry(content: bytes, kind: str, keep_links: bool) -> tuple[bytes, set[str]]:
     try:
         entry = json.loads(content)
     except ValueError:
-        return content, set()
-    new, fields = checks.without_originals(entry)
+        return _clean_text(content, kind, keep_links)
+    is_shape = kind.split(".")[0].lower() in checks.SHAPES
+    if not is_shape and checks.tells_original(kind, entry):
+        return b"", {f".{kind}"}
+    new, dropped = checks.without_originals(entry)
     if isinstance(new, dict) and not keep_links:
         new = checks.without_links(new)
-    return content if new == entry else json.dumps(new).encode(), fields
+    if new == entry:
+        return content, dropped
+    end = content[len(content.rstrip()) :]
+    return json.dumps(new).encode() + end, dropped

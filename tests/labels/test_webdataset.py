@@ -116,8 +116,71 @@ def test_what_tells_the_original_again_leaves_the_json(archive):
     new = json.loads(read_tar("out/a-000.tar")["one/1.json"])
     assert new == {"caption": "a", "faces": [{}]}
     told = {f["output"]: f["message"] for f in archive.report()["files"]}
-    assert told["a-000.tar/one/1.png"] == "its JSON lost sha256, v"
+    assert told["a-000.tar/one/1.png"] == "its labels lost sha256, v"
     assert told["a-000.tar/one/3.png"] == ""
+
+
+VECTOR = " ".join(f"{value:.4f}" for value in np.random.default_rng(0).normal(size=128))
+ROWS = "\n".join(VECTOR.split()[i] + " " + VECTOR.split()[i + 1] for i in range(60))
+MD5, SHA256 = "0123456789abcdef" * 2, "0123456789abcdef" * 4
+POSE = "0 0.5 0.5 0.2 0.3" + " 0.25 0.75 2" * 17 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("1.txt", VECTOR, None),
+        ("1.txt", f"[{ROWS}]\n", None),
+        ("1.txt", "\n".join(VECTOR.split()), None),
+        ("1.txt", f"Ann\nembedding: {VECTOR}\nsmiles\n", "Ann\nsmiles\n"),
+        ("1.txt", f"{MD5}  ann.jpg\nsmiles\n", "smiles\n"),
+        ("1.txt", "smiles\nhttps://x.org/ann.jpg\n", "smiles\n"),
+        ("1.csv", f"ann,{VECTOR.replace(' ', ',')}\nben,7\n", "ben,7\n"),
+        ("1.sha256", SHA256, None),
+        ("1.embedding.txt", "c2VjcmV0", None),
+        ("1.json", f"[{VECTOR.replace(' ', ',')}]", None),
+        ("1.xml", f"<a>\n<v>{VECTOR}</v>\n</a>", None),
+        (
+            "1.jsonl",
+            f'{{"a": 1, "phash": "ff"}}\n{{"a": 2}}\n{{"v": "{MD5}"}}\n',
+            '{"a": 1}\n{"a": 2}\n{}\n',
+        ),
+    ],
+)
+def test_what_tells_the_original_again_leaves_any_text(
+    archive, name, content, expected
+):
+    write_tar("set/a-000.tar", {"1.png": png(1), name: content.encode()})
+    assert archive.run() == 0
+    new = read_tar("out/a-000.tar")
+    wanted = {"1.png"} if expected is None else {"1.png", name}
+    assert set(new) == wanted and new.get(name, b"").decode() == (expected or "")
+    (file,) = json.loads(pathlib.Path("out/report.json").read_text())["files"]
+    is_link = "https" in content  # goes without a word, as everywhere
+    assert is_link or "its labels lost" in file["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("1.txt", POSE * 3),
+        ("1.txt", "0 0.5 0.5 0.2 0.3\n" * 9),
+        ("1.txt", "12 40 33 61\n" * 9),
+        ("1.txt", f"id: {MD5}\nhash: brown potatoes, fried\n"),
+        ("1.keypoints.json", str(list(range(51)))),
+        ("1.shape.txt", "200 220"),
+        ("1.cls", "7"),
+        ("1.json", ""),
+        ("1.jsonl", '{"a": 1}\r\n{"bbox": [1, 2, 3, 4]}'),
+        ("1.sha256", "allowed"),
+    ],
+)
+def test_other_texts_stay_byte_for_byte(archive, name, content):
+    members = {"1.png": png(1), name: content.encode()}
+    write_tar("set/a-000.tar", members)
+    arguments = ["--allow-members", "sha256"] if content == "allowed" else []
+    assert archive.run(*arguments) == 0
+    assert read_tar("out/a-000.tar")[name] == content.encode()
 
 
 def test_refused_sample_goes_as_a_whole(archive):

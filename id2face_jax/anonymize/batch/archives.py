@@ -115,7 +115,7 @@ def _records(
             lost = ValueError("another picture of its sample has no result")
             record = record.refused(lost)
         if dropped:
-            lost = f"its JSON lost {', '.join(sorted(dropped))}"
+            lost = f"its labels lost {', '.join(sorted(dropped))}"
             record = record.replace(
                 message="; ".join(filter(None, (record.message, lost)))
             )
@@ -127,4 +127,5 @@ def _rewritten(sample: Sample, found, options: FileOptions) -> Sample:
     contents = [content for _, content in found]
     if None in contents:
         return Sample(sample.key, [])
-    return webdataset.rewritten(sample, contents, options.metadata == "all")
+    keep_links = options.metadata == "all"
+    return webdataset.rewritten(sample, contents, keep_links, options.members)
