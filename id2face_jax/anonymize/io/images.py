@@ -100,6 +100,28 @@ def read_stream(
     file: io.BufferedIOBase, name: str, max_pixels: int = MAX_PIXELS
 ) -> Photo:
     """As `read`, of a file that is open or in memory; `name` is for the errors."""
+    with _opened(file, name, max_pixels) as image:
+        return decode(image, max_pixels)
+
+
+def read_small(path: pathlib.Path, side: int) -> tuple[PIL.Image.Image, float]:
+    """One of our own results in RGB, at most `side` large, and by what it was scaled.
+
+    JPEG is decoded at a fraction of its size, which takes a fraction of the time.
+    """
+    with open(path, "rb") as file, _opened(file, path.name, MAX_PIXELS) as image:
+        width = image.width
+        if image.mode == "P":
+            image = image.convert("RGB")
+        image.thumbnail((side, side))
+        return image.convert("RGB"), image.width / width
+
+
+@contextlib.contextmanager
+def _opened(
+    file: io.BufferedIOBase, name: str, max_pixels: int
+) -> Iterator[PIL.Image.Image]:
+    """The picture in a file, its pixels not read yet; all errors become ValueError."""
     try:
         if _is_heif(file):
             _need_heif()
@@ -107,7 +129,7 @@ def read_stream(
         # Pillow may be built without one of them.
         known = [kind for kind in _OPENED if kind in PIL.Image.OPEN]
         with _size_limit(max_pixels), PIL.Image.open(file, formats=known) as image:
-            return decode(image, max_pixels)
+            yield image
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ValueError(
             f"{name} has more than {max_pixels / 1e6:.0f} million pixels; make it "

@@ -9,7 +9,6 @@ import io
 import pathlib
 from collections.abc import Sequence
 
-import PIL.Image
 import PIL.ImageDraw
 
 from id2face_jax.anonymize.io import images
@@ -59,14 +58,10 @@ def _thumbnail(file: dict, folder: pathlib.Path) -> str | None:
     if file["output_sha256"] is None or not is_picture or not path.is_file():
         return None
     try:
-        with open(path, "rb") as opened:
-            pixels = images.read_stream(opened, path.name).pixels
+        picture, scale = images.read_small(path, _SIDE)
     except (OSError, ValueError):  # somebody has changed it since
         return None
-    picture = PIL.Image.fromarray(pixels)
-    width = picture.width
-    picture.thumbnail((_SIDE, _SIDE))
-    scale, draw = picture.width / width, PIL.ImageDraw.Draw(picture)
+    draw = PIL.ImageDraw.Draw(picture)
     for box, color in _boxes(file["faces"], file["covered"]):
         left, top, right, bottom = (value * scale for value in box)
         corners = (left, top, max(left, right), max(top, bottom))

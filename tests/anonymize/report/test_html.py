@@ -7,8 +7,10 @@ import re
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 import pytest
 
+from id2face_jax.anonymize.io import images
 from id2face_jax.anonymize.report import html
 from tests.anonymize.folders import run
 
@@ -71,3 +73,23 @@ def test_similarity_is_told_in_words(page):
         len(re.findall(r"from\s+0\.60 on it would count as the same person", page)) == 2
     )
     assert "a.png is not a picture that can be read" in page
+
+
+def test_small_pictures_of_large_files_are_not_decoded_whole(tmp_path, monkeypatch):
+    sizes, load = [], PIL.ImageFile.ImageFile.load
+
+    def seen(self):
+        sizes.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(PIL.ImageFile.ImageFile, "load", seen)
+    pixels = np.zeros((3000, 4000, 3), np.uint8)
+    pixels[:, 2000:] = 200
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    picture, scale = images.read_small(tmp_path / "a.jpg", 220)
+    assert picture.size == (220, 165) and scale == 220 / 4000
+    assert max(max(size) for size in sizes) <= 1000
+    assert np.asarray(picture)[40].std() > 90  # and still the picture
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="b.jpg is not a picture"):
+        images.read_small(tmp_path / "b.jpg", 220)
