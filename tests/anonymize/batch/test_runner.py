@@ -2,9 +2,6 @@
 
 import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -116,38 +113,6 @@ def test_killed_run_continues_to_the_same_bytes(photos, monkeypatch, call):
         assert hidden or content == whole[name]
     records = run(batch_size=2)
     assert contents() == whole and len(records) == 6
-
-
-SCRIPT = """
-import pathlib, sys, time
-sys.path.insert(0, {root!r})
-from tests.anonymize import planted
-from tests.anonymize.batch import test_runner
-def slow(requests, row):
-    time.sleep(0.2)
-    return planted.other_face(requests, row)
-pathlib.Path("started").touch()
-test_runner.run(test_runner.make(slow), batch_size=1)
-"""
-
-
-@pytest.mark.slow
-def test_real_kill_minus_nine(photos):
-    for seed in range(3, 20):
-        save(photos / f"{seed}.png", planted.picture(seed))
-    run(out="whole")
-    root = str(pathlib.Path(__file__).parents[3])
-    command = [sys.executable, "-c", SCRIPT.format(root=root)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not pathlib.Path("out/4.png").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not pathlib.Path("out/report.json").exists()
-    assert 0 < len(contents()) < 20
-    run()
-    assert contents() == contents("whole")
 
 
 def test_finished_files_are_skipped_and_stay_in_the_report(photos):
