@@ -1,6 +1,6 @@
 """Kills runs over files at random moments, goes on, and compares with a whole run.
 
-python -m studies.kills --kills 100 --seed 0
+python -m studies.robustness.kills --kills 100 --seed 0
 
 A folder, a clip, and a machine's share of pictures and archives, by the command itself
 and with real SIGKILLs. The faces and networks are the tests' stand-ins: it is the files
@@ -9,7 +9,6 @@ that are in question. Prints a table, and ends with 1 if anything was not as it 
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import io
 import os
@@ -24,11 +23,7 @@ import time
 
 import PIL.Image
 
-from id2face_jax import cli
-from id2face_jax.anonymize.batch import cluster, dataset, runner  # noqa: F401
-from id2face_jax.anonymize.pipeline import generator
-from id2face_jax.anonymize.pipeline.anonymizer import Anonymizer
-from id2face_jax.commands import anonymize  # noqa: F401
+from studies.robustness import process
 from tests.anonymize import clips, planted
 
 
@@ -84,30 +79,14 @@ def _write_archive(path: pathlib.Path, seeds) -> None:
                 archive.addfile(info, io.BytesIO(content))
 
 
-def start(run: Run, out: pathlib.Path) -> int:
-    """The process that runs. Forked: what is loaded is loaded once."""
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
-            stack.enter_context(contextlib.redirect_stderr(nowhere))
-            code = cli.main(["anonymize", *run.arguments, "-o", str(out), "--quiet"])
-    finally:
-        os._exit(code)
-
-
-def wait(process: int) -> int:
-    """The exit code of a process; negative if a signal ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def _start(run: Run, out: pathlib.Path) -> int:
+    return process.start([*run.arguments, "-o", str(out)])
 
 
 def undisturbed(run: Run, out: pathlib.Path) -> Run:
     """The run with what it writes, how long it takes and what it ends with."""
     began = time.monotonic()
-    code = wait(start(run, out))
+    code = process.wait(_start(run, out))
     seconds = time.monotonic() - began
     contents = visible(out)
     assert contents, f"{run.arguments} wrote nothing"
@@ -134,12 +113,12 @@ def killed(run: Run, out: pathlib.Path, rng: random.Random) -> bool:
     pause, num = rng.uniform(0.0, run.seconds), 0
     if rng.random() < 0.7:
         pause, num = rng.uniform(0.0, 0.03), rng.randint(1, len(run.contents))
-    process, deadline = start(run, out), time.monotonic() + run.seconds
+    child, deadline = _start(run, out), time.monotonic() + run.seconds
     while time.monotonic() < deadline and _num_files(out) < num:
         time.sleep(0.0005)
     time.sleep(pause)
-    os.kill(process, signal.SIGKILL)
-    return wait(process) == -signal.SIGKILL
+    os.kill(child, signal.SIGKILL)
+    return process.wait(child) == -signal.SIGKILL
 
 
 def _num_files(out: pathlib.Path) -> int:
@@ -172,7 +151,7 @@ def trial(run: Run, out: pathlib.Path, rng: random.Random, most: int) -> tuple:
         wrong += faults(run, out, is_over=False)
         if rng.random() < 0.5:
             break
-    code = wait(start(run, out))
+    code = process.wait(_start(run, out))
     wrong += faults(run, out, is_over=True)
     if code != run.code:
         wrong.append(f"it ends with {code} in place of {run.code}")
@@ -190,13 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100, help="in all")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    Anonymizer.from_pretrained = lambda path=None, **options: Anonymizer(
-        planted.PlantedGenerator(slow_face),
-        [planted.PlantedRecognizer()],
-        planted.PlantedDetector(),
-        options["settings"],
-    )
-    generator.use_compilation_cache = lambda: None
+    process.plant(slow_face)
     rng, kills, partial = random.Random(args.seed), collections.Counter(), 0
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder:

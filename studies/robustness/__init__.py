@@ -1,0 +1,1 @@
+"""Whether files of any kind, and kills at any moment, do harm."""
