@@ -10,6 +10,8 @@ import pathlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import PurePath
 
+from id2face_jax.labels import checks
+
 # Tells of a picture's path in the dataset whether its result was written.
 IsWritten = Callable[[PurePath], bool]
 
@@ -118,7 +120,7 @@ class Pictures:
 
 def field(name: str) -> str:
     """How a field that is dropped from every entry stands among what was dropped."""
-    return f"field {name}"
+    return f"field {checks.shown(name)}"
 
 
 def find_files(root: pathlib.Path, *patterns: str) -> list[pathlib.Path]:

@@ -31,9 +31,10 @@ _DIGEST = re.compile(
 )
 SHAPES = ("segmentation", "keypoints", "bbox", "landmarks", "polygon", "points")
 _VECTOR = 16
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+# With one way to read digits: a label of a million of them must not take hours.
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?"
 _NUMBERS = re.compile(
-    rf"[\s\[(]*(?:{_NUMBER}[\s,;|]+){{{_VECTOR - 1},}}{_NUMBER}[\s\])]*", re.I
+    rf"(?<![\w.+-]){_NUMBER}(?:[\s,;|]+{_NUMBER}){{{_VECTOR - 1}}}", re.I
 )
 
 
@@ -70,12 +71,17 @@ def tells_original(name: str, value: object) -> bool:
     if isinstance(value, str):
         is_id = name.lower().endswith(("id", "file_name", "filename"))
         is_hash = _DIGEST.fullmatch(value.strip()) is not None and not is_id
-        return is_hash or _NUMBERS.fullmatch(value) is not None
+        return is_hash or _NUMBERS.search(value) is not None
     return (
         isinstance(value, list)
         and len(value) >= _VECTOR
         and all(isinstance(v, int | float) for v in value)
     )
+
+
+def shown(name: str) -> str:
+    """The name of what was dropped as it may be told: a name can hold all the rest."""
+    return name if len(name) <= 40 else f"{name[:20]}..."
 
 
 def without_originals(value: object) -> tuple[object, set[str]]:
@@ -89,8 +95,8 @@ def without_originals(value: object) -> tuple[object, set[str]]:
     for name, entry in value.items():
         if name.lower() in SHAPES:
             kept[name] = entry
-        elif tells_original(name, entry):
-            dropped.add(name)
+        elif tells_original(name, entry) or _NUMBERS.search(name):
+            dropped.add(shown(name))
         else:
             kept[name], inside = without_originals(entry)
             dropped |= inside
@@ -100,7 +106,10 @@ def without_originals(value: object) -> tuple[object, set[str]]:
 # In lines of text: a name before its value, and where one would be a hash of a file.
 _PAIR = re.compile(r"\s*[\"']?([\w .-]{1,40}?)[\"']?\s*[:=\t]\s*(.+)")
 _ANY_DIGEST = re.compile(rf"(?<![\w/.-]){_DIGEST.pattern}(?![\w/.-])", re.I)
-_ONLY_NUMBERS = re.compile(rf"[\s\[(]*(?:{_NUMBER}[\s,;|\])]*[\[(]*)+", re.I)
+_BETWEEN = r"[\s,;|\[\]()]"
+_ONLY_NUMBERS = re.compile(
+    rf"{_BETWEEN}*{_NUMBER}(?:{_BETWEEN}+{_NUMBER})*{_BETWEEN}*", re.I
+)
 
 
 def text_without_originals(text: str, keep_links: bool) -> tuple[str, int]:

@@ -152,7 +152,7 @@ def _rewrite(
                 title = titles[index] if index < len(titles) else str(index + 1)
                 if index not in stay:
                     fields.add(title)
-                elif checks.tells_original(title, cell) and index not in naming:
+                elif index not in named and checks.tells_original(title, cell):
                     new[index] = ""
                     fields.add(title)
                 elif index in found and PurePath(cell.strip()).is_absolute():

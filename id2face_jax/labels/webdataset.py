@@ -141,7 +141,7 @@ def _cleaned(member: Member, keep_links: bool) -> tuple[bytes | None, set[str]]:
     """A member's new content, None if it goes as a whole, and names of what is lost."""
     kind = member.info.name.removeprefix(_key(member)).lstrip(".")
     if checks.tells_original(kind, ""):
-        return None, {f".{kind}"}
+        return None, {checks.shown(f".{kind}")}
     rows = [member.content]
     if member.suffix in _JSON_LINES:
         rows = member.content.splitlines(keepends=True)
@@ -151,7 +151,7 @@ def _cleaned(member: Member, keep_links: bool) -> tuple[bytes | None, set[str]]:
     new = b"".join(row for row, _ in pairs)
     # Markup without one of its lines is damaged.
     if dropped and (member.suffix in _MARKUP or not new.strip()):
-        return None, {f".{kind}"}
+        return None, {checks.shown(f".{kind}")}
     return new, dropped
 
 
@@ -159,7 +159,11 @@ def _clean_text(content: bytes, kind: str, keep_links: bool) -> tuple[bytes, set
     # Any bytes come back from Latin-1 as they were.
     text = content.decode("latin-1")
     new, num = checks.text_without_originals(text, keep_links)
-    return (new.encode("latin-1"), {f"lines of .{kind}"}) if num else (content, set())
+    return (
+        (new.encode("latin-1"), {checks.shown(f"lines of .{kind}")})
+        if num
+        else (content, set())
+    )
 
 
 def _clean_entry(content: bytes, kind: str, keep_links: bool) -> tuple[bytes, set[str]]:
@@ -169,7 +173,7 @@ def _clean_entry(content: bytes, kind: str, keep_links: bool) -> tuple[bytes, se
         return _clean_text(content, kind, keep_links)
     is_shape = kind.split(".")[0].lower() in checks.SHAPES
     if not is_shape and checks.tells_original(kind, entry):
-        return b"", {f".{kind}"}
+        return b"", {checks.shown(f".{kind}")}
     new, dropped = checks.without_originals(entry)
     if isinstance(new, dict) and not keep_links:
         new = checks.without_links(new)

@@ -106,3 +106,24 @@ def test_embeddings_and_hashes_of_originals_are_dropped_and_said(scene, capsys):
     text = pathlib.Path("table/t.csv").read_text()
     assert text == "file,code,person\na.png,,p1\n"
     assert "field code" in capsys.readouterr().out
+
+
+def test_a_torn_table_shows_an_embedding_in_no_cell_and_no_report(scene):
+    """Neither in a row that lost its beginning, nor as the name of a column."""
+    vector = " ".join(f"0.{number}" for number in range(100, 140))
+    rows = [
+        f"file,person,embed\xff {vector}",
+        "1.png,ann",
+        f"0.5 {vector}",
+        "2.png,ben",
+    ]
+    scene.picture("set/1.png", 1)
+    scene.picture("set/2.png", 2)
+    scene.text("set/a.csv", "\n".join(rows) + "\n")
+    columns = ("--format", "csv", "--columns", "person", "--columns", "embedding")
+    assert scene.run(*columns) == 0
+    assert pathlib.Path("out/a.csv").read_text().splitlines()[1:] == [
+        *("1.png,ann", '""', "2.png,ben")
+    ]
+    written = [p for p in pathlib.Path("out").rglob("*") if p.is_file()]
+    assert not [p for p in written if vector[20:120].encode() in p.read_bytes()]

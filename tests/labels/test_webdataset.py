@@ -123,6 +123,7 @@ def test_what_tells_the_original_again_leaves_the_json(archive):
 VECTOR = " ".join(f"{value:.4f}" for value in np.random.default_rng(0).normal(size=128))
 ROWS = "\n".join(VECTOR.split()[i] + " " + VECTOR.split()[i + 1] for i in range(60))
 MD5, SHA256 = "0123456789abcdef" * 2, "0123456789abcdef" * 4
+LONG = "1" * 200_000  # takes no longer than a short one
 POSE = "0 0.5 0.5 0.2 0.3" + " 0.25 0.75 2" * 17 + "\n"
 
 
@@ -136,6 +137,7 @@ POSE = "0 0.5 0.5 0.2 0.3" + " 0.25 0.75 2" * 17 + "\n"
         ("1.txt", f"{MD5}  ann.jpg\nsmiles\n", "smiles\n"),
         ("1.txt", "smiles\nhttps://x.org/ann.jpg\n", "smiles\n"),
         ("1.csv", f"ann,{VECTOR.replace(' ', ',')}\nben,7\n", "ben,7\n"),
+        ("1.txt", f"{LONG}x {LONG}\n{LONG} {VECTOR}\n", f"{LONG}x {LONG}\n"),
         ("1.sha256", SHA256, None),
         ("1.embedding.txt", "c2VjcmV0", None),
         ("1.json", f"[{VECTOR.replace(' ', ',')}]", None),
