@@ -42,10 +42,15 @@ def shared_data() -> pathlib.Path:
 LONGEST = (
     "training/test_processes.py",
     "training/test_steps.py",
+    "test_cases.py",
+    "training/test_recomposition.py",
     "evaluation/test_runner.py",
-    "evaluation/report/test_report.py",
-    "test_full_scale.py",
     "training/test_train.py",
+    "training/test_sharding.py",
+    "test_full_scale.py",
+    "test_one_gpu.py",
+    "evaluation/report/test_report.py",
+    "benchmark/test_command.py",
     "training/test_finishing.py",
     "web/test_server.py",
 )

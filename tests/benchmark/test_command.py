@@ -24,6 +24,7 @@ COUNTS = {"parameters": 2, "unet_parameters": 1}
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
     config = runs.tiny_config("id2face")
+    config.model.update(runs.ONE_LEVEL)
     state = jax.eval_shape(steps.make_task(config).init, jax.random.key(0))
     shapes = {"model": state.params, "autoencoder": state.frozen["autoencoder"]}
     weights = jax.device_get(draws.random_like(shapes, scale=0.2))

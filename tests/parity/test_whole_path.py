@@ -1,7 +1,7 @@
 """From a PyTorch checkpoint to served faces, by the commands that a user types.
 
 A tiny Stable Diffusion of random weights, written by diffusers, is converted, trained
-in two processes, resumed in four, exported with its program, and sampled.
+in one process, resumed in two, exported with its program, and sampled.
 """
 
 import json
@@ -21,8 +21,8 @@ from tests import runs
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "smoke_full_scale.py")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-TRAINED, RESUMED = 20, 24  # steps
-TIMEOUT = 1200  # seconds a command; compiling in four processes takes minutes
+TRAINED, RESUMED = 4, 6  # steps
+TIMEOUT = 1200  # seconds a command; compiling takes most of it
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def work(references, tmp_path_factory, run):
     run(*id2face, *unet, *overrides)
     train = (ROOT / "launch" / "local.sh", "--config", CONFIG, *overrides)
     train += ("--workdir", work / "run")
-    for processes, steps in ((2, TRAINED), (4, RESUMED)):
-        counts = {"PROCESSES": str(processes), "DEVICES": "1"}
+    for processes, steps in ((1, TRAINED), (2, RESUMED)):
+        counts = {"PROCESSES": str(processes), "DEVICES": "2"}
         run(*train, f"--config.train.num_steps={steps}", **counts)
     export = ("export", "--checkpoint", work / "run", "--out", work / "export")
     run(*id2face, *export, "--serving")
@@ -94,8 +94,8 @@ def test_training_starts_as_the_checkpoint_and_moves(work, references):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_four_go_on(work):
-    assert [x["processes"] for x in _lines(work / "run/starts.jsonl")] == [2, 4]
+def test_one_process_trains_and_two_go_on(work):
+    assert [x["processes"] for x in _lines(work / "run/starts.jsonl")] == [1, 2]
     rows = [x for x in _lines(work / "run/metrics.jsonl") if "loss" in x]
     # None lost, none done twice.
     assert [x["step"] for x in rows] == list(range(1, RESUMED + 1))

@@ -87,13 +87,13 @@ def test_second_photos_are_of_another_identity():
 
 def test_a_finished_run_exports_the_whole_model(tmp_path):
     """And what it was finished from is in it, but for the decoder."""
-    small = {f"model__{name}": value for name, value in toy.ONE_LEVEL.items()}
-    config = runs.tiny_config("id2face", **small)
+    config = runs.tiny_config("id2face")
+    config.model.update(runs.ONE_LEVEL)
     start = toy.start_of(config)
     weights = {"model": start.ema, "autoencoder": start.frozen["autoencoder"]}
     exports.save_export(tmp_path / "export", config, weights)
-    start_from = {"train__init_from": str(tmp_path / "export")}
-    second = runs.tiny_config("finishing", **small, **start_from)
+    second = runs.tiny_config("finishing", train__init_from=str(tmp_path / "export"))
+    second.model.update(runs.ONE_LEVEL)
     train.train_and_evaluate(second, tmp_path / "second")
     config, finished, _ = exports.load_run(tmp_path / "second")
     assert config.task == "id2face"

@@ -13,6 +13,7 @@ from configs import smoke
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
 from id2face_jax.training import objectives, recomposition, steps
+from tests import runs
 from tests.draws import normal, random_like
 from tests.training import toy
 
@@ -111,7 +112,7 @@ def test_accumulation_changes_no_number_with_the_identity_loss_on(monkeypatch):
     found = []
     for parts in (1, 2):
         config = toy.config("id2face", verifier_dim=0, accumulate=parts)
-        config.model.update(toy.ONE_LEVEL)
+        config.model.update(runs.ONE_LEVEL)
         config.loss.asked_identity = config.loss.source_identity = 1.0
         step = jax.jit(steps.make_task(config, frozen).train_step)
         found.append(toy.walk(step, toy.start_of(config, frozen), 2))

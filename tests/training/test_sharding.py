@@ -141,6 +141,7 @@ def test_eight_devices_compute_what_one_does(task):
         "loss__verifier": 0.0,
     }
     config = runs.tiny_config(task, **still)
+    config.model.update(runs.ONE_LEVEL)
     one, metrics_one = runs.run_steps(config, runs.make_mesh(1, 1), 3)
     eight, metrics_eight = runs.run_steps(config, runs.make_mesh(4, 2), 3)
     losses = [[m["loss"] for m in rows] for rows in (metrics_one, metrics_eight)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from id2face_jax.training import steps
+from tests import runs
 from tests.training import toy
 
 
@@ -37,7 +38,7 @@ def test_every_parameter_learns(task):
 )
 def test_ablations_train(change):
     config = toy.config("id2face")
-    config.model.update(toy.ONE_LEVEL | change)
+    config.model.update(runs.ONE_LEVEL | change)
     state, step = toy.start_of(config), jax.jit(steps.make_task(config).train_step)
     losses = []
     for _ in range(30):

@@ -28,9 +28,6 @@ TERMS = (
     "verifier",
     "verified_leak",
 )
-# Fields of config.model: a UNet of one level has every part but the attention, and is a
-# third less to compile.
-ONE_LEVEL = {"unet_dims": (16,), "unet_depths": (1,)}
 
 
 def config(task, **changes):
