@@ -13,13 +13,14 @@ same map to the decoded embedding, right before it conditions the UNet.
 
 A random person rarely fits a body: most sampled identities are men, whatever the hair.
 `keep_appearance` (ours) holds what an embedding says of apparent sex, age and skin,
-directions in it that are the orthonormal rows of P, and turns the rest:
+directions in it that are the orthonormal rows of P, and turns the rest by the angle:
 
-    (3)  s = |P f_s|^2,  cos(rest) = (cos(angle) - s) / (1 - s), clamped to [-1, 1]
-    (4)  f = P^T P f_s + sqrt(1 - s) g
+    (3)  f = P^T P f_s + sqrt(1 - s) g,  s = |P f_s|^2
 
-with g of unit length, orthogonal to P, and at the angle `rest` to what P leaves of f_s;
-the whole angle is then still the one asked for, as long as s leaves room for it.
+with g of unit length, orthogonal to P, and at `angle` to what P leaves of f_s. So the
+cosine of f and f_s is s + (1 - s) cos(angle). To hold that whole cosine at cos(angle),
+the rest would have to make up for s: of people whose appearance is rare, s is large,
+and g came out as the opposite of a face, which the UNet drew as a caricature.
 """
 
 import jax
@@ -96,14 +97,13 @@ def keep_appearance(
     directions: Float[Array, "k d"],
     angle: float | Float[Array, ""] | Float[Array, "*b"] = 90.0,
 ) -> Float[Array, "*b d"]:
-    """A unit vector with the source's components along `directions` (eqs. 3 and 4).
+    """A unit vector with the source's components along `directions` (eq. 3).
 
     Args:
       random: unit vectors, whose rest the result's rest is made of.
       source: unit vectors.
       directions: P, orthonormal rows; k < d - 1.
-      angle: degrees in [0, 180] between result and source. Where the kept components
-        alone are nearer, the rest is turned away as far as it goes.
+      angle: degrees in [0, 180] between what `directions` leave of both.
     """
 
     def split(f):
@@ -112,10 +112,7 @@ def keep_appearance(
 
     kept, source_rest = split(source)
     share = jnp.clip(jnp.sum(kept * kept, axis=-1), 0.0, 1.0 - _TINY)
-    turn = jnp.deg2rad(jnp.asarray(angle, random.dtype))
-    cosine = jnp.clip((jnp.cos(turn) - share) / (1.0 - share), -1.0, 1.0)
-    rest = jnp.rad2deg(jnp.arccos(cosine))
-    mapped = orthogonal_map(split(random)[1], source_rest, rest)
+    mapped = orthogonal_map(split(random)[1], source_rest, angle)
     # A fallback axis of a parallel sample may leave the complement; so again.
     mapped = split(mapped)[1]
     mapped = mapped / jnp.maximum(_length(mapped), _TINY)

@@ -146,15 +146,17 @@ def _directions(k: int, d: int):
 
 
 @pytest.mark.parametrize("angle", [60.0, 90.0, 100.0, 130.0])
-def test_appearance_is_kept_and_the_whole_angle_is_the_one_asked_for(angle):
-    # So wide that three directions hold little of it: there is room for the angle.
-    random, source = _unit(normal(64, 128)), _unit(normal(64, 128, seed=1))
-    directions = _directions(3, 128)
+def test_appearance_is_kept_and_the_rest_turned_by_the_angle(angle):
+    random, source = _unit(normal(64, 16)), _unit(normal(64, 16, seed=1))
+    directions = _directions(3, 16)
     new = identity.keep_appearance(random, source, directions, angle)
     np.testing.assert_allclose(jnp.linalg.norm(new, axis=-1), 1.0, atol=1e-5)
     np.testing.assert_allclose(new @ directions.T, source @ directions.T, atol=1e-5)
+    share = jnp.sum(jnp.square(source @ directions.T), axis=-1)
+    assert share.max() > 0.3  # also of people whose appearance is most of them
     cosine = jnp.sum(new * source, axis=-1)
-    np.testing.assert_allclose(cosine, np.cos(np.deg2rad(angle)), atol=1e-5)
+    expected = share + (1.0 - share) * np.cos(np.deg2rad(angle))
+    np.testing.assert_allclose(cosine, expected, atol=1e-5)
 
 
 def test_two_samples_of_one_appearance_differ_in_the_rest():
@@ -164,16 +166,6 @@ def test_two_samples_of_one_appearance_differ_in_the_rest():
         for i in (2, 3)
     )
     assert np.all(jnp.sum(one * other, axis=-1) < 0.9)
-
-
-def test_appearance_that_is_nearer_than_the_angle_turns_the_rest_right_away():
-    """Where the source lies along the directions, but a little: 90 cannot be."""
-    directions = jnp.eye(32)[:3]
-    source = _unit(jnp.zeros(32).at[0].set(1.0).at[5].set(0.5))[None]
-    new = identity.keep_appearance(_unit(normal(1, 32)), source, directions, 90.0)
-    np.testing.assert_allclose(new[0, 0], source[0, 0], atol=1e-6)
-    np.testing.assert_allclose(new[0, 5], -source[0, 5], atol=1e-3)
-    assert np.all(np.isfinite(new))
 
 
 def test_a_sample_parallel_to_the_source_still_keeps_appearance():
