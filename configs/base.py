@@ -129,10 +129,10 @@ def _loss() -> ml_collections.ConfigDict:
     loss.attribute_kl = 7e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
     loss.identity_leak = 1.0  # against what the adversary reads; 0: it only measures
-    # A recognizer beside dlib's, of another kind: folder that `id2face convert` wrote,
-    # see docs/second_design.md; "": none. What it sees of the source, dlib need not.
+    # A recognizer beside dlib's, of another kind, which sees what dlib does not: folder
+    # that `id2face convert` wrote, see docs/second_design.md; "": none.
     loss.second_recognizer = ""
-    loss.second_dim = 0  # length of its embeddings; 0: none
+    loss.second_dim = 1024  # length of its embeddings; this is faceres'
     loss.second_probe = 1.0  # of the adversary that guesses them; its own loss
     loss.second_leak = 1.0  # against what that adversary reads
     loss.second_source = 0.2  # against what it sees on deployed rows

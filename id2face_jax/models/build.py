@@ -84,7 +84,10 @@ def make_model(config: ml_collections.ConfigDict) -> ID2Face:
         identity_grid=model.identity_grid,
         leak_probe_dim=model.leak_probe_dim,
         verifier_dim=config.loss.verifier_dim,
-        second_dim=config.loss.get("second_dim", 0),  # older exports have none
+        # Older exports have neither field.
+        second_dim=(
+            config.loss.second_dim if config.loss.get("second_recognizer") else 0
+        ),
         condition_dim=model.condition_dim,
         identity_space=model.identity_space,
         template_shape=template,

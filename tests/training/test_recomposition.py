@@ -12,6 +12,7 @@ import pytest
 from configs import smoke
 from id2face_jax.data import pipeline
 from id2face_jax.faces import whitening
+from id2face_jax.models.recomposer import LeakProbe
 from id2face_jax.training import objectives, recomposition, steps
 from tests import runs
 from tests.draws import normal, random_like
@@ -298,14 +299,18 @@ class _Colors:
 def _second_gradient(name):
     config = toy.config("id2face")
     config.loss.update(dict.fromkeys((*toy.TERMS, *SECOND), 0.0))
-    config.loss.second_dim, config.loss[name] = 6, 1.0
-    objective = dataclasses.replace(
-        objectives.make_recomposition(config.copy_and_resolve_references()),
-        second=_Colors(),
-    )
+    config.loss[name] = 1.0
+    objective = objectives.make_recomposition(config)
     shapes = jax.eval_shape(steps.make_task(config).init, jax.random.key(0))
-    params = random_like(shapes.params, scale=0.1)
+    probe, mu = (
+        LeakProbe(6, config.model.leak_probe_dim),
+        jnp.zeros((1, 2, 2, config.model.attribute_channels)),
+    )
+    second = jax.eval_shape(probe.init, jax.random.key(0), mu)["params"]
+    params = random_like(shapes.params | {"second_probe": second}, scale=0.1)
     frozen = random_like(shapes.frozen, scale=0.1)
+    model = objective.model.clone(second_dim=6)
+    objective = dataclasses.replace(objective, second=_Colors(), model=model)
     batch = toy.batch() | {"mask_a": np.full((8, 32, 32), 255, np.uint8)}
     draws = objective.draw(jax.random.key(0), batch)
     gradient = jax.jit(jax.grad(objective.loss, has_aux=True))
