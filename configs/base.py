@@ -126,7 +126,7 @@ def _loss() -> ml_collections.ConfigDict:
     loss.identity_consistency = 1.0
     loss.identity_alignment = 0.02
     loss.portrait = 1.0  # of the identity template
-    loss.attribute_kl = 7e-5  # a nat; 3e-4 silenced narrow attributes in 300 steps
+    loss.attribute_kl = 1e-4  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
     loss.identity_leak = 1.0  # against what the adversary reads; 0: it only measures
     # A recognizer beside dlib's, of another kind, which sees what dlib does not: folder
@@ -135,13 +135,13 @@ def _loss() -> ml_collections.ConfigDict:
     loss.second_dim = 1024  # length of its embeddings; this is faceres'
     loss.second_probe = 1.0  # of the adversary that guesses them; its own loss
     loss.second_leak = 1.0  # against what that adversary reads
-    loss.second_source = 0.2  # against what it sees on deployed rows
+    loss.second_source = 0.1  # against what it sees on deployed rows
     loss.verifier_dim = 256  # width of the second adversary; 0: none
     loss.verifier = 1.0  # its own loss
     loss.verified_leak = 0.5  # against how well it tells people apart
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # Each n-th pair is treated as the anonymizer does; 0: none.
-    loss.deployed_every = 2
+    loss.deployed_every = 4
     # Each n-th pair, from the second on, is given back its identity by the one that is
     # asked for, with attributes of an anonymized face; 0: none.
     loss.returned_every = 4
@@ -150,13 +150,16 @@ def _loss() -> ml_collections.ConfigDict:
     # Sampled identities keep the source's apparent sex, age and skin tone, as the
     # anonymizer's do; for embeddings of the built-in recognizer alone.
     loss.deployed_appearance = True
-    loss.attribute_alignment = 0.01
-    loss.asked_identity = 0.06  # by a frozen recognizer; its gradient is large
-    loss.source_identity = 0.1
+    # Holds pose, mouth and light of sampled identities to the photo's.
+    loss.attribute_alignment = 0.3
+    # By a frozen recognizer. Its gradient is large, and more of it draws caricatures:
+    # returned rows teach who appears.
+    loss.asked_identity = 0.02
+    loss.source_identity = 0.05
     loss.critic_dim = 96  # width of the critic of latents; 0: none
-    loss.critic_t_max = 0.7  # largest t whose estimate it sees
+    loss.critic_t_max = 1.0  # largest t whose estimate it sees
     loss.critic = 1.0  # its own loss; nothing else feels it
-    loss.adversarial = 0.02  # against what it sees
+    loss.adversarial = 0.06  # against what it sees
     return loss
 
 

@@ -30,7 +30,6 @@ def get_config():
     config.model.unet_dims = (16, 32)
     config.model.unet_depths = (1, 1)
     config.model.sample_steps = 2
-    config.loss.deployed_every = 4  # of 8 pairs two, and two returned
     config.loss.critic_dim = 8
     config.loss.verifier_dim = 8
     # A toy has no recognizer to please, and other embeddings.

@@ -17,7 +17,7 @@ VAE, bidirectional latent alignment: abstract); every formula is ours. For a pai
 Deployed rows ask for a sampled g, orthogonal to f, and have no photo to denoise to.
 With F a frozen recognizer that looks at the composited estimate of x0 (training only):
 
-    (6)  attribute align |mu*(x0_hat) - mu(z)*|^2 / var    trains all that draws
+    (6)  attribute align |mu*(x0_hat) - mu(z)*|^2 (1 - var)    trains all that draws
     (11) asked identity  1 - <F(x0_hat), g>
     (12) source identity max(<F(x0_hat), f>, 0)
 
@@ -126,14 +126,15 @@ def attribute_alignment(
 ) -> Float[Array, ""]:
     """How far a recomposition's attributes are from their supplier's (6).
 
-    In standard deviations of the supplier's posterior, so that dimensions that say
-    nothing count for nothing, and shrinking all of them gains nothing.
+    In standard deviations of the prior, which the KL (7) holds the attributes to, each
+    by the share of it that the supplier's posterior knows: dimensions that say nothing
+    count for nothing. (By the posterior's own precision, which is up to a hundred times
+    that, the attributes grew from 600 to 1,500 nats in a hundred steps.)
     """
     still = jax.lax.stop_gradient
     gap = jnp.square(mu_recomposed - still(mu_supplied))
-    # exp(-logvar) - 1 is what a dimension's precision has beyond the prior's.
-    weight = jnp.minimum(jnp.expm1(-still(logvar_supplied)), 100.0)
-    return jnp.mean(jax.nn.relu(weight) * gap)
+    known = jax.nn.relu(-jnp.expm1(still(logvar_supplied)))
+    return jnp.mean(known * gap)
 
 
 def verification(

@@ -320,9 +320,10 @@ class Recomposition:
         }
 
     def _critic_terms(self, params, z, mask, x0, t):
-        """Terms 13 and 14, on every second pair, at low and middle noise alone.
+        """Terms 13 and 14, on every second pair, up to loss.critic_t_max.
 
-        From pure noise the best estimate is a mean, which is soft and should be.
+        From pure noise the best estimate is a mean, which is soft. A sampler of a few
+        steps shows some of that, so the critic may look at it, too.
         """
         z, mask, x0, t = (x[::2] for x in (z, mask, x0, t))
         scale = 1.0 / jnp.asarray(self.autoencoder.sigma_data)

@@ -159,6 +159,18 @@ def test_attribute_alignment_counts_what_a_dimension_says():
     assert heard > base
 
 
+def test_attribute_alignment_counts_no_dimension_for_more_than_its_gap():
+    """However sure the supplier is: precision would pay the encoder for being sure."""
+    ours, theirs = normal(2, 2, 2, 3), normal(2, 2, 2, 3, seed=1)
+    gap = jnp.mean(jnp.square(ours - theirs))
+    found = [
+        losses.attribute_alignment(ours, theirs, jnp.full(ours.shape, x))
+        for x in (-1.0, -3.0, -20.0)
+    ]
+    assert found[0] < found[1] < found[2]
+    np.testing.assert_allclose(found[2], gap, rtol=1e-5)
+
+
 def test_weights_of_channels_and_cells_count_inside_the_mask():
     target, mask = jnp.zeros((1, 4, 4, 2)), _half_mask(1)
     one = target.at[0, 0, 0, 0].set(1.0)
