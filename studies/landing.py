@@ -4,7 +4,7 @@
 
 RUN is a --workdir of configs/lfw128.py; OUT an export in bfloat16 whose config names
 no folder of this machine. With DECODER, a --workdir of configs/autoencoder128.py or
-configs/finishing128.py, OUT has its decoder. The leak probe stays behind, to keep OUT
+configs/finishing128.py, OUT has its decoder. Both leak probes stay behind, to keep OUT
 small: an adversary that is missing starts afresh.
 """
 
@@ -24,7 +24,8 @@ def main() -> None:
     saved.check_same_fields(found, config, saved.MODEL_FIELDS, str(run))
     if decoder:
         weights["autoencoder"] = exports.load_run(decoder[0])[1]["autoencoder"]
-    weights["model"].pop("leak_probe")
+    for probe in ("leak_probe", "second_probe"):
+        weights["model"].pop(probe, None)
     exports.save_export(out, config, weights, dtype="bfloat16")
     size = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     print(f"{out}: step {step}, {size / 2**20:.1f} MiB")
