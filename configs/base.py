@@ -99,6 +99,8 @@ def _model() -> ml_collections.ConfigDict:
     model.unet_depths = (1, 2, 2)
     model.unet_ratio = 3.0
     model.unet_attention_from = 1  # level; attention at 1/16 and 1/32
+    # Fused kernels where the chips and shapes have one; "xla": nowhere.
+    model.attention = "auto"
     # Or "scaled_x0", "x0", "v"; "eps" under stable_diffusion alone.
     model.prediction = "preconditioned"
     model.schedule = "cosine"  # or "stable_diffusion": the noise levels of its UNet

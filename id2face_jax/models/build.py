@@ -47,8 +47,14 @@ def make_autoencoder(
         codebook=ae.codebook,
         attention_levels=tuple(ae.attention_levels),
         groups=ae.groups,
+        kernel=_attention(config),
         dtype=dtype,
     )
+
+
+def _attention(config: ml_collections.ConfigDict) -> str:
+    """config.model.attention; exports from before there was a choice lack it."""
+    return config.model.get("attention", "auto")
 
 
 def make_recognizer(config: ml_collections.ConfigDict) -> nn.Module:
@@ -106,6 +112,7 @@ def _make_unet(config: ml_collections.ConfigDict) -> UNet | TokenUNet:
         )
     inside = {
         "fusion": model.harmonizer,
+        "kernel": _attention(config),
         "remat": config.train.remat,
         "dtype": jnp.dtype(config.train.dtype),
     }

@@ -15,6 +15,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from id2face_jax.models.attention import attend
+
 
 def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Array:
     """(b, h, w, c) to (b, h/block, w/block, block*block*c)."""
@@ -136,9 +138,11 @@ class Attention(nn.Module):
     """Residual self-attention over all positions of a map; zero at start.
 
     Positions are learned, one vector per cell, so the size of the map is fixed.
+    kernel: see `attention.attend`.
     """
 
     head_dim: int = 64
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -151,7 +155,7 @@ class Attention(nn.Module):
         h = rms_norm(x.astype(self.dtype)) + where.astype(self.dtype)
         qkv = nn.Dense(3 * dim, dtype=self.dtype, name="qkv")(h)
         q, k, v = rearrange(qkv, "b h w (n k d) -> n b (h w) k d", n=3, k=heads)
-        h = jax.nn.dot_product_attention(q, k, v)
+        h = attend(q, k, v, self.kernel)
         h = h.reshape(batch, height, width, dim)
         zeros = nn.initializers.zeros
         return x + nn.Dense(dim, kernel_init=zeros, dtype=self.dtype, name="project")(h)

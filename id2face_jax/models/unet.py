@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from id2face_jax.models import attention
 from id2face_jax.models.harmonizer import Harmonizer
 from id2face_jax.models.layers import (
     Attention,
@@ -24,9 +25,13 @@ from id2face_jax.models.layers import (
 )
 from id2face_jax.models.recomposer import Condition
 
+# Beside what a kernel of attention asks for; XLA's asks for nothing.
+_KERNELS = jax.checkpoint_policies.save_only_these_names(attention.SAVED)
 REMAT_POLICIES = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": _KERNELS,
+    "dots": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _KERNELS
+    ),
 }
 
 
@@ -36,6 +41,7 @@ class Block(nn.Module):
     ratio: float
     attention: bool
     fusion: str = "gated"
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -51,7 +57,7 @@ class Block(nn.Module):
         shift = nn.Dense(x.shape[-1], dtype=self.dtype, name="time")(temb)
         x = x + Mlp(self.ratio, dtype=self.dtype, name="mlp")(h + shift[:, None, None])
         if self.attention:
-            x = Attention(dtype=self.dtype, name="attention")(x)
+            x = Attention(kernel=self.kernel, dtype=self.dtype, name="attention")(x)
         return x
 
 
@@ -79,6 +85,7 @@ class UNet(nn.Module):
       ratio: expansion of the Mlp.
       attention_from: first level whose blocks attend.
       fusion: of the harmonizers, one of `harmonizer.FUSIONS`.
+      kernel: of the attention, see `attention.attend`.
       remat: "none", "full" or "dots": what the backward pass recomputes.
     """
 
@@ -87,6 +94,7 @@ class UNet(nn.Module):
     ratio: float
     attention_from: int
     fusion: str = "gated"
+    kernel: str = "auto"
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -97,6 +105,7 @@ class UNet(nn.Module):
                 self.ratio,
                 attention=level >= self.attention_from,
                 fusion=self.fusion,
+                kernel=self.kernel,
                 dtype=self.dtype,
                 name=f"{way}_{level}_{i}",
             )(x, temb, condition)

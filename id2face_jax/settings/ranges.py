@@ -182,6 +182,7 @@ RULES: dict[str, Rule] = {
     "model.unet_heads": _WIDTHS,
     "model.unet_attention_levels": several(whole(0)),
     "model.unet_groups": whole(1),
+    "model.attention": choice("auto", "xla"),
     "model.token_dim": whole(1),
     "model.identity_tokens": whole(1),
     "model.attribute_grid": whole(1),

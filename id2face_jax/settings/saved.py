@@ -35,6 +35,7 @@ _FREE_FIELDS = (
     "anchor",
     "smooth",
     "critic_dim",
+    "attention",
     "sample_steps",
     "sample_temperature",
 )

@@ -29,6 +29,16 @@ def hide_library_noise() -> None:
     threading.excepthook = lambda args: None
     # Writers that could not write try once more while Python ends.
     sys.unraisablehook = lambda args: None
+    ours = logging.getLogger("id2face_jax")
+    ours.setLevel(logging.INFO)
+    ours.handlers = [_Teller()]
+
+
+class _Teller(logging.Handler):
+    """Our own log, told as all else: which kernel attends, for one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def say(message: str) -> None:

@@ -133,6 +133,8 @@ def split_rows(function: Callable, mesh: Mesh) -> Callable:
     the whole batch. Holding each layer's input and output to the batch's layout leaves
     it the first alone. Only `Dense` and `Conv` hold kernels that are split; an array
     whose rows the devices do not divide is left to XLA.
+
+    The mesh is in force while `function` is traced: `models.attention` asks for it.
     """
     rows = batch_sharding(mesh)
 
@@ -147,7 +149,8 @@ def split_rows(function: Callable, mesh: Mesh) -> Callable:
 
     @functools.wraps(function)
     def with_rows(*args):
-        with nn.intercept_methods(layer):
+        here = jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+        with nn.intercept_methods(layer), here:
             return function(*args)
 
     return with_rows

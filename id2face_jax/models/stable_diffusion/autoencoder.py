@@ -23,7 +23,7 @@ from id2face_jax.models.stable_diffusion.layers import (
     Downsample,
     ResnetBlock,
     Upsample,
-    attend,
+    attend_by_heads,
     conv3,
     group_norm,
 )
@@ -32,9 +32,13 @@ EPSILON = 1e-6  # of every group normalisation here
 
 
 class AttentionBlock(nn.Module):
-    """Residual one-head self-attention over all positions."""
+    """Residual one-head self-attention over all positions.
+
+    kernel: here and below, see `attention.attend`.
+    """
 
     groups: int
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -46,7 +50,8 @@ class AttentionBlock(nn.Module):
 
         h = group_norm(self.groups, EPSILON, self.dtype, "group_norm")(x)
         h = h.reshape(h.shape[0], -1, dim)
-        h = attend(dense("to_q")(h), dense("to_k")(h), dense("to_v")(h), 1)
+        q, k, v = dense("to_q")(h), dense("to_k")(h), dense("to_v")(h)
+        h = attend_by_heads(q, k, v, 1, self.kernel)
         return x + dense("to_out_0")(h).reshape(x.shape)
 
 
@@ -57,6 +62,7 @@ class _Pyramid(nn.Module):
     depths: tuple[int, ...]
     attention_levels: tuple[int, ...]
     groups: int
+    kernel: str
     dtype: DTypeLike
 
     def _level(self, x, level: int, depth: int, name: str):
@@ -80,7 +86,7 @@ class _Pyramid(nn.Module):
         return ResnetBlock(features, self.groups, EPSILON, dtype=self.dtype, name=name)
 
     def _attention(self, name):
-        return AttentionBlock(self.groups, dtype=self.dtype, name=name)
+        return AttentionBlock(self.groups, self.kernel, dtype=self.dtype, name=name)
 
 
 class Encoder(_Pyramid):
@@ -125,6 +131,7 @@ class StableAutoencoder(nn.Module):
       codebook: vectors of the quantiser; 0 is the KL autoencoder.
       attention_levels: levels that attend, besides the middle.
       groups: of the group normalisation.
+      kernel: of the attention.
     """
 
     latent_channels: int
@@ -134,6 +141,7 @@ class StableAutoencoder(nn.Module):
     codebook: int = 0
     attention_levels: tuple[int, ...] = ()
     groups: int = 32
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -147,10 +155,11 @@ class StableAutoencoder(nn.Module):
         return np.ones(self.latent_channels, np.float32)
 
     def setup(self):
-        shape = (self.dims, self.depths, self.attention_levels, self.groups, self.dtype)
+        shape = (self.dims, self.depths, self.attention_levels, self.groups)
+        inside = {"kernel": self.kernel, "dtype": self.dtype}
         moments = self.latent_channels * (1 if self.codebook else 2)
-        self.encoder = Encoder(*shape, channels=moments)
-        self.decoder = Decoder(*shape)
+        self.encoder = Encoder(*shape, **inside, channels=moments)
+        self.decoder = Decoder(*shape, **inside)
         # Latents and their moments stay float32: they are what the diffusion models.
         self.quant_conv = nn.Dense(moments)
         self.post_quant_conv = nn.Dense(self.latent_channels, dtype=self.dtype)

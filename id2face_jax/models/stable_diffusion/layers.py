@@ -7,11 +7,12 @@ Source: Rombach et al. 2022 and the layout of diffusers' AutoencoderKL and
 UNet2DConditionModel, checked against them in tests/parity.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from id2face_jax.models.attention import attend
 
 
 def conv3(features: int, dtype: DTypeLike, name: str) -> nn.Conv:
@@ -94,15 +95,16 @@ class Upsample(nn.Module):
         return conv3(x.shape[-1], self.dtype, "conv")(x)
 
 
-def attend(
+def attend_by_heads(
     q: Float[Array, "b n c"],
     k: Float[Array, "b m c"],
     v: Float[Array, "b m c"],
     num_heads: int,
+    kernel: str,
 ) -> Float[Array, "b n c"]:
-    """Multi-head attention; the softmax is float32."""
+    """Multi-head attention, heads side by side. kernel: see `attention.attend`."""
 
     def split(x):
         return x.reshape(*x.shape[:2], num_heads, -1)
 
-    return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
+    return attend(split(q), split(k), split(v), kernel).reshape(q.shape)

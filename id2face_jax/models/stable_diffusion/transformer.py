@@ -12,13 +12,17 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from id2face_jax.models.stable_diffusion.layers import attend, group_norm
+from id2face_jax.models.stable_diffusion.layers import attend_by_heads, group_norm
 
 
 class CrossAttention(nn.Module):
-    """Positions attend to `context`, or to themselves when it is the same array."""
+    """Positions attend to `context`, or to themselves when it is the same array.
+
+    kernel: here and below, see `attention.attend`.
+    """
 
     num_heads: int
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -31,7 +35,8 @@ class CrossAttention(nn.Module):
             return nn.Dense(dim, use_bias=use_bias, dtype=self.dtype, name=name)
 
         q, k, v = dense("to_q")(x), dense("to_k")(context), dense("to_v")(context)
-        return dense("to_out_0", use_bias=True)(attend(q, k, v, self.num_heads))
+        h = attend_by_heads(q, k, v, self.num_heads, self.kernel)
+        return dense("to_out_0", use_bias=True)(h)
 
 
 class FeedForward(nn.Module):
@@ -52,6 +57,7 @@ class TransformerBlock(nn.Module):
     """Self-attention, attention to the context, feed-forward; each residual."""
 
     num_heads: int
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -65,7 +71,9 @@ class TransformerBlock(nn.Module):
             )
 
         def attention(name):
-            return CrossAttention(self.num_heads, dtype=self.dtype, name=name)
+            return CrossAttention(
+                self.num_heads, self.kernel, dtype=self.dtype, name=name
+            )
 
         h = norm("norm1")(x)
         x = x + attention("attn1")(h, h)
@@ -79,10 +87,12 @@ class SpatialTransformer(nn.Module):
     Args:
       num_heads: of each attention.
       groups: of the group normalisation.
+      kernel: of the attention.
     """
 
     num_heads: int
     groups: int
+    kernel: str = "auto"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -99,7 +109,7 @@ class SpatialTransformer(nn.Module):
         h = nn.Dense(dim, dtype=self.dtype, name="proj_in")(h)
         h = h.reshape(h.shape[0], -1, dim)
         block = TransformerBlock(
-            self.num_heads, dtype=self.dtype, name="transformer_blocks_0"
+            self.num_heads, self.kernel, dtype=self.dtype, name="transformer_blocks_0"
         )
         h = block(h, context)
         h = nn.Dense(dim, dtype=self.dtype, name="proj_out")(h)

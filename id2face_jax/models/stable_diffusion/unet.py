@@ -89,6 +89,7 @@ class StableUNet(nn.Module):
       attention_levels: levels that attend, besides the middle.
       groups: of the group normalisation.
       fusion: of the harmonizers, one of `harmonizer.FUSIONS`.
+      kernel: of the attention, see `attention.attend`.
       remat: "none", "full" or "dots": what the backward pass recomputes, block by
         block.
     """
@@ -99,6 +100,7 @@ class StableUNet(nn.Module):
     attention_levels: tuple[int, ...]
     groups: int = 32
     fusion: str = "gated"
+    kernel: str = "auto"
     remat: str = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -108,7 +110,7 @@ class StableUNet(nn.Module):
 
     def _transformer(self, heads, name):
         block = rematerialised(SpatialTransformer, self.remat)
-        return block(heads, self.groups, dtype=self.dtype, name=name)
+        return block(heads, self.groups, self.kernel, dtype=self.dtype, name=name)
 
     def _layer(self, x, level: int, name: str, i: int, temb, context):
         """Residual block i of a level, and its transformer where the level attends."""
