@@ -70,7 +70,8 @@ def test_a_leaf_that_cannot_be_split_is_an_error_before_compiling():
 def test_the_default_rules_fit_the_default_models(make_config):
     config = make_config()
     config.autoencoder.weights = "random"
-    # The frozen recognizer has its own test.
+    # The frozen recognizers have tests of their own.
+    config.loss.second_recognizer, config.loss.second_dim = "", 0
     config.loss.asked_identity = config.loss.source_identity = 0.0
     layout = programs.make_layout(config, runs.make_mesh(2, 4))
     state = layout.state
