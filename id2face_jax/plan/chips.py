@@ -29,6 +29,7 @@ class Chip:
     """Published limits of one chip.
 
     Attributes:
+      kind: its key in CHIPS.
       platform: "tpu" or "cuda".
       flops: bfloat16 matrix operations a second.
       hbm_bytes: memory that a program may use.
@@ -36,8 +37,10 @@ class Chip:
       link_bandwidth: bytes a second into the chip, over all its links.
       host_bandwidth: the same from chips of another host; 0: links are all the same.
       clock: cycles a second of the cost model's unit; 0 where XLA tells none.
+      cores: that split the rows of a kernel.
     """
 
+    kind: str
     platform: str
     flops: float
     hbm_bytes: float
@@ -45,17 +48,18 @@ class Chip:
     link_bandwidth: float
     host_bandwidth: float
     clock: float
+    cores: int = 1
 
 
 _GIB = 2.0**30
 # Usable HBM is what libtpu's refusal of a program that is too large names. Clocks
 # follow from the peak: 8 (v4, v5p), 4 (v5e) arrays of 128 x 128, or 4 of 256 x 256.
 CHIPS = {
-    "v4": Chip("tpu", 275e12, 30.75 * _GIB, 1.228e12, 6 * 45e9, 0.0, 1.05e9),
-    "v5e": Chip("tpu", 197e12, 15.75 * _GIB, 0.819e12, 4 * 45e9, 0.0, 1.5e9),
-    "v5p": Chip("tpu", 459e12, 95.74 * _GIB, 2.765e12, 6 * 90e9, 0.0, 1.75e9),
-    "v6e": Chip("tpu", 918e12, 31.25 * _GIB, 1.64e12, 4 * 90e9, 0.0, 1.75e9),
-    "h100": Chip("cuda", 989e12, 79.1 * _GIB, 3.352e12, 450e9, 50e9, 0.0),
+    "v4": Chip("v4", "tpu", 275e12, 30.75 * _GIB, 1.228e12, 6 * 45e9, 0.0, 1.05e9, 2),
+    "v5e": Chip("v5e", "tpu", 197e12, 15.75 * _GIB, 0.819e12, 4 * 45e9, 0.0, 1.5e9),
+    "v5p": Chip("v5p", "tpu", 459e12, 95.74 * _GIB, 2.765e12, 6 * 90e9, 0.0, 1.75e9, 2),
+    "v6e": Chip("v6e", "tpu", 918e12, 31.25 * _GIB, 1.64e12, 4 * 90e9, 0.0, 1.75e9),
+    "h100": Chip("h100", "cuda", 989e12, 79.1 * _GIB, 3.352e12, 450e9, 50e9, 0.0),
 }
 
 

@@ -3,8 +3,9 @@
 Owns compiling the real program for them and turning what XLA says into memory, time and
 utilisation. Two times are given and never mixed:
 
-    XLA      the sum of its cost model's cycles over all operations, or the time of all
-             collectives at full link speed if that is larger: one hides the other
+    XLA      the sum of its cost model's cycles over all operations and of what
+             `kernels` knows of fused ones, or the time of all collectives at full link
+             speed if that is larger: one hides the other
     roofline the largest of FLOPs / peak, bytes / HBM bandwidth and collective bytes /
              link bandwidth: nothing can be quicker
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from id2face_jax.data import pipeline
 from id2face_jax.generation import serving
-from id2face_jax.plan import chips, flops, hlo, inputs
+from id2face_jax.plan import chips, flops, hlo, inputs, kernels
 from id2face_jax.training import programs, sharding
 
 PROGRAMS = ("step", "sampler")
@@ -47,12 +48,15 @@ class Estimate:
       hbm_bytes: the chip's.
       fits: whether XLA could place it.
       model_flops: of a call on all chips, nothing recomputed.
-      flops: as `model_flops`, with what is recomputed.
+      flops: as `model_flops`, with what is recomputed; of XLA's attention, whatever
+        the program attends by.
       accessed_bytes: HBM traffic as XLA counts it; None where it does not.
       collectives: bytes by "kind over axes".
       bounds: roofline seconds by what bounds them: compute, memory, links.
       xla_seconds: XLA's estimate; None where it gives none (GPUs).
-      num_unknown: operations that xla_seconds lacks, since XLA failed to estimate them.
+      kernel_seconds: the part of fused kernels in it, a lower bound, see `kernels`.
+      num_unknown: operations that xla_seconds lacks, since XLA failed to estimate them,
+        and kinds of kernels that `kernels` has no time for.
       hours: for the config's images, from xla_seconds or else the roofline; None for
         the sampler.
       compile_seconds: on this machine.
@@ -76,6 +80,7 @@ class Estimate:
     peak_flops: float
     hours: float | None
     compile_seconds: float
+    kernel_seconds: float = 0.0
     num_unknown: int = 0
     effort: float = 0.0
 
@@ -140,21 +145,29 @@ def _trace(config, mesh, program: str):
     return layout, memory, sampler.trace(weights, *faces, angle)
 
 
-def _model_flops(config, mesh, program: str, traced) -> int:
-    """FLOPs of a call without recomputation."""
-    if program != "step" or config.train.remat == "none":
-        return flops.count_flops(traced.jaxpr.jaxpr)
+def _count_flops(config, mesh, program: str) -> tuple[float, float]:
+    """FLOPs of a call on all chips: (with nothing recomputed, as it runs).
+
+    Counted where XLA attends: a kernel's body is one step of many, on one chip.
+    """
     plain = ml_collections.ConfigDict(config).copy_and_resolve_references()
+    plain.model.attention = "xla"
+
+    def count():
+        return float(flops.count_flops(_trace(plain, mesh, program)[2].jaxpr.jaxpr))
+
+    spent = count()
+    if program != "step" or config.train.remat == "none":
+        return spent, spent
     plain.train.remat = "none"
-    return flops.count_flops(_trace(plain, mesh, program)[2].jaxpr.jaxpr)
+    return count(), spent
 
 
 def flops_of_a_pair(config: ml_collections.ConfigDict) -> float:
     """Model FLOPs that training spends on one pair; traced here, compiled nowhere."""
     config = inputs.fit_config(config, num_chips=1, batch=1, fsdp=1)
-    config.train.remat = "none"
     mesh = sharding.make_mesh(config, jax.devices()[:1])
-    return float(flops.count_flops(_trace(config, mesh, "step")[2].jaxpr.jaxpr))
+    return _count_flops(config, mesh, "step")[0]
 
 
 def _link_seconds(found, mesh, chip: chips.Chip) -> float:
@@ -222,7 +235,7 @@ def make_estimate(
     sharding.check_batch(config, mesh)
     began = time.perf_counter()
     layout, memory, traced = _trace(config, mesh, program)
-    num_flops = float(flops.count_flops(traced.jaxpr.jaxpr))
+    model_flops, num_flops = _count_flops(config, mesh, program)
     used, measured = _compile(traced, mesh, topology.chip, effort)
     if measured["fits"]:
         measured["bounds"]["compute"] = num_flops / num_chips / topology.chip.flops
@@ -234,7 +247,7 @@ def make_estimate(
         num_params=sum(x.size for x in jax.tree.leaves(layout.state.params)),
         memory=memory | {"activations": used - sum(memory.values())},
         hbm_bytes=topology.chip.hbm_bytes,
-        model_flops=float(_model_flops(config, mesh, program, traced)),
+        model_flops=model_flops,
         flops=num_flops,
         peak_flops=topology.chip.flops,
         hours=None,
@@ -294,11 +307,15 @@ def _measure(compiled, mesh, chip: chips.Chip) -> dict:
     text = compiled.as_text()
     found = hlo.find_collectives(text, dict(mesh.shape))
     links = _link_seconds(found, mesh, chip)
+    kinds = kernels.find(text)
+    kernel_seconds, num_missing = kernels.seconds(kinds, chip)
     accessed = (compiled.cost_analysis() or {}).get("bytes accessed")
     bounds = {"links": links}
     if accessed:
+        accessed += kernels.reread_bytes(kinds)
         bounds["memory"] = accessed / chip.hbm_bandwidth
     cycles, num_unknown = hlo.sum_cycles(text)
+    given = kernel_seconds + (cycles / chip.clock if chip.clock else 0.0)
     return {
         "accessed_bytes": accessed,
         "collectives": {
@@ -306,6 +323,7 @@ def _measure(compiled, mesh, chip: chips.Chip) -> dict:
             for (kind, axes), num in hlo.sum_bytes(found).items()
         },
         "bounds": bounds,
-        "xla_seconds": max(cycles / chip.clock, links) if chip.clock else None,
-        "num_unknown": num_unknown,
+        "xla_seconds": max(given, links) if chip.clock else None,
+        "kernel_seconds": kernel_seconds,
+        "num_unknown": num_unknown + num_missing,
     }

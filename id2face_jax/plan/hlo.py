@@ -212,18 +212,24 @@ def sum_bytes(collectives: Sequence[Collective]) -> dict[tuple[str, str], int]:
     return dict(sorted(total.items()))
 
 
+def executed_lines(text: str) -> Iterator[tuple[str, int]]:
+    """(line, how often a call of the program runs it) of all that it runs."""
+    computations = _computations(text)
+    counts = _executions(computations)
+    for name, lines in computations.items():
+        if counts[name]:
+            yield from ((line, counts[name]) for line in lines)
+
+
 def sum_cycles(text: str) -> tuple[int, int]:
     """(cycles that XLA's cost model gives a call, operations it failed at); TPU alone.
 
     Those operations and all that the model does not know count 0 cycles, loops as often
     as they run.
     """
-    computations = _computations(text)
-    counts = _executions(computations)
     found = [
-        (counts[name], int(match[1]))
-        for name, lines in computations.items()
-        for line in lines
+        (times, int(match[1]))
+        for line, times in executed_lines(text)
         if (match := _CYCLES.search(line))
     ]
     cycles = sum(times * given for times, given in found if given < _UNKNOWN)

@@ -66,6 +66,11 @@ def _rows(e: Estimate) -> Sequence[tuple[str, str]]:
         if e.num_unknown:
             said += f", without {e.num_unknown} operations that it gives no time for"
         rows.append(("XLA's estimate", said))
+    if e.kernel_seconds:
+        label = "scheduled instructions, no stalls: a lower bound"
+        rows.append(
+            ("  attention kernels in it", f"{duration(e.kernel_seconds)}, {label}")
+        )
     if e.hours is not None:
         source = "the roofline" if e.xla_seconds is None else "XLA's estimate"
         rows.append(("the config's images", f"{e.hours:.1f} hours by {source}"))

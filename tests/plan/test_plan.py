@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import lfw128, smoke
+from configs import lfw128, smoke, smoke_full_scale
 from id2face_jax import cli
 from id2face_jax.plan import chips, estimate, flops, hlo, inputs, sweep, table
-from id2face_jax.training import programs
+from id2face_jax.training import programs, sharding
 from tests import runs
 
 GB = 1e9
@@ -117,15 +117,15 @@ def test_recomputation_is_no_model_flop_and_the_sampler_takes_a_face_a_chip():
     config = inputs.fit_config(runs.tiny_config("id2face", train__remat="full"), 8)
     mesh = runs.make_mesh(8, 1)
     _, memory, traced = estimate._trace(config, mesh, "step")
-    spent = flops.count_flops(traced.jaxpr.jaxpr)
-    useful = estimate._model_flops(config, mesh, "step", traced)
+    useful, spent = estimate._count_flops(config, mesh, "step")
+    assert spent == flops.count_flops(traced.jaxpr.jaxpr)
     assert useful < spent < 4 / 3 * useful
     assert set(memory) == {"params", "optimizer", "EMA", "frozen"}
     _, memory, sampler = estimate._trace(config, mesh, "sampler")
     assert sampler.out_info.shape == (8, 32, 32, 3)
     assert set(memory) == {"EMA", "frozen"}
-    calls = estimate._model_flops(config, mesh, "sampler", sampler)
-    assert 0 < calls < useful
+    calls, again = estimate._count_flops(config, mesh, "sampler")
+    assert 0 < calls == again < useful
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,21 @@ def plan(capsys, *argv):
 
 def test_a_v4_chip_is_one_device(tpu):
     assert len(chips.make_topology("v4:2x2x1").devices) == 4
+
+
+@pytest.mark.slow
+def test_flops_are_counted_whole_where_a_kernel_attends(tpu):
+    """The kernel's own trace holds one step of its loop, on one chip."""
+    config = smoke_full_scale.get_config()
+    config.data.image_size, config.train.dtype = 256, "bfloat16"  # 32 x 32 positions
+    topology = chips.make_topology("v5p:2x2x1")
+    config = inputs.fit_config(config, len(topology.devices), fsdp=2)
+    mesh = sharding.make_mesh(config, topology.devices)
+    fused = flops.count_flops(estimate._trace(config, mesh, "step")[2].jaxpr.jaxpr)
+    useful, spent = estimate._count_flops(config, mesh, "step")
+    assert fused < 0.9 * spent and useful == spent  # nothing is recomputed
+    config.model.attention = "xla"
+    assert estimate._count_flops(config, mesh, "step") == (useful, spent)
 
 
 @pytest.mark.slow
