@@ -12,8 +12,8 @@ Hardware: a v5p slice of 64 chips (4x4x4), or any number that 64 divides; on one
 of eight GPUs add --config.mesh.fsdp=8.
 Cost: 926 M parameters train; the lowered step counts 5.4e14 operations, before
 recomputation. At 45 % of 64 v5p chips' peak that is some 20 minutes; never measured.
-XLA's attention does not reach 45 % there: `id2face plan --effort -0.5`, a slower
-program, says 0.8 hours and 4.5 GB a chip (docs/scaling.md, other topologies too).
+XLA's attention does not reach that: `id2face plan --effort -0.5`, a slower program,
+said 0.8 hours and 4.5 GB a chip (docs/scaling.md, other topologies too).
 Score: not yet trained.
 """
 

@@ -34,8 +34,8 @@ RUNS = (
 EFFORT = -0.5  # for TPUs; with XLA's own a plan takes hours of a core
 CLASSES = ("params", "optimizer", "EMA", "frozen", "activations")
 HEAD = (
-    "topology | chips | data x fsdp | pairs | HBM used / chip | step, XLA's estimate | "
-    "roofline | MFU, XLA's estimate | MFU, roofline | hours"
+    "topology | chips | data x fsdp | pairs | attention | HBM used / chip | "
+    "step, XLA's estimate | roofline | MFU, XLA's estimate | MFU, roofline | hours"
 )
 
 
@@ -77,6 +77,7 @@ def row(x: dict) -> str:
         str(x["num_chips"]),
         f"{x['mesh']['data']} x {x['mesh']['fsdp']}",
         str(x["batch"]),
+        "splash" if x.get("kernel_seconds") else "XLA's",  # older lines lack the field
         f"{used:.1f} of {capacity:.0f} GB{verdict}",
         seconds(x["xla_seconds"]) + left_out,
         seconds(x["roofline_seconds"] or None),
@@ -92,7 +93,7 @@ def write_tables(plans: dict) -> None:
     text = []
     for config in dict.fromkeys(run[0] for run in RUNS):
         found = [plans[run] for run in RUNS if run[0] == config and run in plans]
-        text += [f"## {config}\n", f"| {HEAD} |", "|---" * 10 + "|"]
+        text += [f"## {config}\n", f"| {HEAD} |", "|---" * 11 + "|"]
         text += [f"| {row(x)} |" for x in found] + [""]
     (OUT / "tables.md").write_text("\n".join(text))
 
