@@ -171,6 +171,8 @@ def _optim() -> ml_collections.ConfigDict:
     optim.lr_warmup_steps = 50
     optim.lr_cooldown_steps = 0  # at the end, down to lr * lr_final_ratio
     optim.lr_final_ratio = 0.02
+    # (regex of parameters' paths, times the rate): the first that fits; 0 freezes them.
+    optim.lr_multipliers = ()
     optim.b1 = 0.9
     optim.adversary_b1 = 0.5  # of critic, leak probe, verifier: they chase a moving aim
     optim.b2 = 0.99  # short runs: the second moment must forget in hundreds of steps

@@ -239,6 +239,9 @@ RULES: dict[str, Rule] = {
     "optim.lr_warmup_steps": whole(0),
     "optim.lr_cooldown_steps": whole(0),
     "optim.lr_final_ratio": _SHARE,
+    "optim.lr_multipliers": several(
+        _pair(text(""), real(0.0), "a pair ('PATH', TIMES) such as ('^unet/', 0.1)")
+    ),
     "optim.b1": real(0.0, 1.0, open_at="]"),
     "optim.adversary_b1": real(0.0, 1.0, open_at="]"),
     "optim.b2": real(0.0, 1.0, open_at="]"),

@@ -1,5 +1,7 @@
 """The optimizer and its schedule, from config.optim and config.train.num_steps."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -62,6 +64,33 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
 
     chains = {"main": chain(optim.b1), "adversary": chain(optim.adversary_b1)}
     return optax.multi_transform(chains, groups)
+
+
+def multipliers(params: dict, config: ml_collections.ConfigDict) -> dict:
+    """Each leaf's share of the learning rate, a tree of numbers; 0 freezes a leaf.
+
+    Of the first pair of optim.lr_multipliers whose regex finds the leaf's path, else 1.
+    Raises ValueError for a regex that is no leaf's, which is a typo that would train
+    what should stay.
+    """
+    pairs = config.optim.get("lr_multipliers", ())  # older runs' configs lack it
+    used = set()
+
+    def share(path, _):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        for pattern, factor in pairs:
+            if re.search(pattern, name):
+                used.add(pattern)
+                return factor
+        return 1.0
+
+    shares = jax.tree_util.tree_map_with_path(share, params)
+    if unused := [pattern for pattern, _ in pairs if pattern not in used]:
+        raise ValueError(
+            f"optim.lr_multipliers: no parameter is left for {unused[0]!r}; it is "
+            "misspelt, or stands behind one that takes its parameters"
+        )
+    return shares
 
 
 def ema_decay(step: jax.Array, config: ml_collections.ConfigDict) -> jax.Array:

@@ -186,7 +186,11 @@ def _make_train_step(config, objective) -> Callable:
         grads, metrics = _gradients(
             loss_fn, state.params, examples, config.optim.accumulate, group
         )
+        shares = optim.multipliers(state.params, config)
+        # What is frozen takes no part in clipping, and costs no gradient.
+        grads = jax.tree.map(lambda g, x: g if x else jnp.zeros_like(g), grads, shares)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u, x: u if x == 1 else x * u, updates, shares)
         params = optax.apply_updates(state.params, updates)
         decay = optim.ema_decay(state.step, config)
         ema = jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), state.ema, params)

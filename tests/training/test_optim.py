@@ -8,6 +8,7 @@ import pytest
 
 from configs import smoke
 from id2face_jax.training import optim
+from tests import runs
 
 
 @pytest.fixture
@@ -104,3 +105,43 @@ def test_adversaries_have_their_own_momentum_and_clipping(config):
         (mu,) = [x.mu for x in moments[name] if _has_mu(x)]
         b1 = config.optim.b1 if name == "main" else config.optim.adversary_b1
         np.testing.assert_allclose(mu[part]["bias"], (1 - b1) * 0.01, rtol=1e-5)
+
+
+LAYERS = {"unet": {"old": {"bias": 0}, "new": {"bias": 0}}, "encoder": {"bias": 0}}
+
+
+def test_the_first_path_that_fits_says_how_fast_a_leaf_learns(config):
+    config.optim.lr_multipliers = (("new/", 2.0), ("^unet/", 0.0))
+    assert optim.multipliers(LAYERS, config) == {
+        "unet": {"old": {"bias": 0.0}, "new": {"bias": 2.0}},
+        "encoder": {"bias": 1.0},
+    }
+    config.optim.lr_multipliers = (("^unet/", 0.0), ("new/", 2.0))
+    with pytest.raises(ValueError, match="no parameter is left for 'new/'"):
+        optim.multipliers(LAYERS, config)
+    del config.optim.lr_multipliers  # as in the config of an older run
+    assert set(jax.tree.leaves(optim.multipliers(LAYERS, config))) == {1.0}
+
+
+def test_frozen_layers_stay_and_slow_ones_move_less():
+    """Adam's step does not know the gradient's size: half the rate is half the way."""
+    config = runs.tiny_config(optim__weight_decay=0.0)
+    mesh = runs.make_mesh(1, 1)
+    pairs = (("bias$", 0.0), ("kernel$", 0.5))
+    start, _ = runs.run_steps(config, mesh, 0)
+    usual, _ = runs.run_steps(config, mesh, 2)
+    config.optim.lr_multipliers = pairs
+    changed, _ = runs.run_steps(config, mesh, 2)
+    shares, moved = optim.multipliers(start.params, config), []
+
+    def check(first, one, other, share):
+        if share == 0.0:
+            np.testing.assert_array_equal(other, first)
+        elif share == 0.5:
+            # The clipped gradient's direction changes where biases take no part.
+            usual_way, way = np.abs(one - first).max(), np.abs(other - first).max()
+            assert 0.4 * usual_way <= way <= 0.6 * usual_way
+            moved.append(way > 0)
+
+    jax.tree.map(check, start.params, usual.params, changed.params, shares)
+    assert any(moved)
