@@ -13,7 +13,7 @@ from configs import smoke
 from id2face_jax.models import attention, build
 from id2face_jax.models.stable_diffusion.transformer import SpatialTransformer
 from id2face_jax.models.unet import rematerialised
-from id2face_jax.plan import chips, hlo
+from id2face_jax.plan import chips, estimate, hlo
 from id2face_jax.settings import saved
 from id2face_jax.training import sharding
 from tests import runs
@@ -118,7 +118,8 @@ def mesh():
         pytest.skip("no libtpu (extra `plan`): nothing was compiled for a TPU")
     config = smoke.get_config()
     config.mesh.data, config.mesh.fsdp = 2, 2
-    return sharding.make_mesh(config, chips.make_topology("v5p:2x2x1").devices)
+    with estimate._never_cached():
+        yield sharding.make_mesh(config, chips.make_topology("v5p:2x2x1").devices)
 
 
 def test_chips_keep_their_rows_to_themselves(mesh):
