@@ -130,17 +130,17 @@ def _loss() -> ml_collections.ConfigDict:
     loss.portrait = 1.0  # of the identity template
     loss.attribute_kl = 1e-4  # a nat; 3e-4 silenced narrow attributes in 300 steps
     loss.leak_probe = 1.0  # the adversary's own loss; nothing else feels it
-    loss.identity_leak = 1.0  # against what the adversary reads; 0: it only measures
+    loss.identity_leak = 2.0  # against what the adversary reads; 0: it only measures
     # A recognizer beside dlib's, of another kind, which sees what dlib does not: folder
     # that `id2face convert` wrote, see docs/second_design.md; "": none.
     loss.second_recognizer = ""
     loss.second_dim = 1024  # length of its embeddings; this is faceres'
     loss.second_probe = 1.0  # of the adversary that guesses them; its own loss
-    loss.second_leak = 1.0  # against what that adversary reads
-    loss.second_source = 0.1  # against what it sees on deployed rows
+    loss.second_leak = 2.0  # against what that adversary reads
+    loss.second_source = 0.3  # against what it sees on deployed rows
     loss.verifier_dim = 256  # width of the second adversary; 0: none
     loss.verifier = 1.0  # its own loss
-    loss.verified_leak = 0.5  # against how well it tells people apart
+    loss.verified_leak = 1.0  # against how well it tells people apart
     loss.identity_dropout = 0.1  # share of samples that see the null identity
     # Each n-th pair is treated as the anonymizer does; 0: none.
     loss.deployed_every = 4
@@ -157,7 +157,7 @@ def _loss() -> ml_collections.ConfigDict:
     # By a frozen recognizer. Its gradient is large, and more of it draws caricatures:
     # returned rows teach who appears.
     loss.asked_identity = 0.02
-    loss.source_identity = 0.05
+    loss.source_identity = 0.15
     loss.critic_dim = 96  # width of the critic of latents; 0: none
     loss.critic_t_max = 1.0  # largest t whose estimate it sees
     loss.critic = 1.0  # its own loss; nothing else feels it
