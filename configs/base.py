@@ -137,7 +137,7 @@ def _loss() -> ml_collections.ConfigDict:
     loss.second_dim = 1024  # length of its embeddings; this is faceres'
     loss.second_probe = 1.0  # of the adversary that guesses them; its own loss
     loss.second_leak = 2.0  # against what that adversary reads
-    loss.second_source = 0.3  # against what it sees on deployed rows
+    loss.second_source = 0.1  # against what it sees on deployed rows
     loss.verifier_dim = 256  # width of the second adversary; 0: none
     loss.verifier = 1.0  # its own loss
     loss.verified_leak = 1.0  # against how well it tells people apart
@@ -148,16 +148,17 @@ def _loss() -> ml_collections.ConfigDict:
     # asked for, with attributes of an anonymized face; 0: none.
     loss.returned_every = 4
     loss.deployed_t_min = 0.3  # half of its photos start at t = 1, half between
-    loss.deployed_angle = 100.0  # degrees between asked and source identity
-    # Sampled identities keep the source's apparent sex, age and skin tone, as the
-    # anonymizer's do; for embeddings of the built-in recognizer alone.
-    loss.deployed_appearance = True
+    loss.deployed_angle = 120.0  # degrees between asked and source identity
+    # Sampled identities keep the source's apparent sex, age and skin tone; for
+    # embeddings of the built-in recognizer alone. It taught the UNet caricatures:
+    # whatever is drawn, recognizers then see something of the source.
+    loss.deployed_appearance = False
     # Holds pose, mouth and light of sampled identities to the photo's.
     loss.attribute_alignment = 0.3
     # By a frozen recognizer. Its gradient is large, and more of it draws caricatures:
     # returned rows teach who appears.
     loss.asked_identity = 0.02
-    loss.source_identity = 0.15
+    loss.source_identity = 0.05
     loss.critic_dim = 96  # width of the critic of latents; 0: none
     loss.critic_t_max = 1.0  # largest t whose estimate it sees
     loss.critic = 1.0  # its own loss; nothing else feels it

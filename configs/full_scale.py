@@ -18,7 +18,6 @@ def get_config() -> ml_collections.ConfigDict:
     # The recognizer that could look at sampled identities is the one of the embedded
     # default, which has other embeddings.
     config.loss.deployed_every = config.loss.returned_every = 0
-    config.loss.deployed_appearance = False
     config.loss.verifier_dim = 0
     config.loss.critic_dim = 0  # networks of this size are sharp without one
     config.optim.b2 = 0.999  # long runs

@@ -33,7 +33,6 @@ def get_config():
     config.loss.critic_dim = 8
     config.loss.verifier_dim = 8
     # A toy has no recognizer to please, and other embeddings.
-    config.loss.deployed_appearance = False
     config.loss.asked_identity = 0.0
     config.loss.source_identity = 0.0
     config.optim.lr_warmup_steps = 2
