@@ -60,7 +60,10 @@ def make_config(
     config.train.init_from = ""
     config.mesh.data, config.mesh.fsdp = -1, 1
     # Few pairs of a quick run must still divide into groups of each kind.
-    config.loss.deployed_every = math.gcd(pairs, config.loss.deployed_every)
+    config.loss.deployed_every = every = math.gcd(pairs, config.loss.deployed_every)
+    returned = math.gcd(pairs, config.loss.returned_every)
+    # A pair is one or the other.
+    config.loss.returned_every = 0 if every == 1 or returned % every else returned
     if not identity_loss:
         config.loss.asked_identity = config.loss.source_identity = 0.0
     return ml_collections.FrozenConfigDict(config)

@@ -53,8 +53,10 @@ def make_autoencoder(
 
 
 def _attention(config: ml_collections.ConfigDict) -> str:
-    """config.model.attention; exports from before there was a choice lack it."""
-    return config.model.get("attention", "auto")
+    """config.model.attention; exports from before there was a choice lack it, and
+    those of a converted autoencoder have no config.model.
+    """
+    return config.get("model", {}).get("attention", "auto")
 
 
 def make_recognizer(config: ml_collections.ConfigDict) -> nn.Module:

@@ -177,7 +177,8 @@ def test_deployed_rows_ask_for_a_sampled_identity_at_the_angle_and_the_rest_do_n
     np.testing.assert_array_equal(f[own], side.swap(f_hat)[own])
     np.testing.assert_array_equal(keep[~own], 1.0)
     cosines = jnp.sum(f * side.embeddings, axis=-1)[~own]
-    np.testing.assert_allclose(cosines, np.cos(np.deg2rad(100.0)), atol=1e-5)
+    angle = np.deg2rad(objective.weights.deployed_angle)
+    np.testing.assert_allclose(cosines, np.cos(angle), atol=1e-5)
 
 
 def test_deployed_rows_keep_the_appearance_where_directions_are_known():
