@@ -82,6 +82,9 @@ def train_and_evaluate(
             state = saver.restore(layout.state, iterator, config)
         del frozen, start  # the state has its own copy
         step = int(state.step)
+        # Tells jax where the steps begin: else it agrees on a step near 0 for a SIGTERM
+        # that comes while the programs compile, and a resumed run never stops.
+        saver.preempted(step)
         say(f"{workdir}: from step {step} to {config.train.num_steps}")
         watched = heldout.load_heldout(config, mesh)
         if watched.split != pairs.HELDOUT:

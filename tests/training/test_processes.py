@@ -129,6 +129,21 @@ def test_a_stop_saves_and_the_same_command_goes_on(straight, tmp_path, number):
     runs.assert_same(exports.load_run(stopped)[1:], exports.load_run(straight)[1:])
 
 
+@pytest.mark.slow
+def test_a_stop_while_a_resumed_run_compiles_is_not_lost(tmp_path):
+    first = run(train_command(tmp_path, "--config.train.num_steps=3"))
+    assert first.returncode == 0, first.stderr
+    process = start(train_command(tmp_path, *LONG))
+    line = ""
+    while not line.startswith("compiling"):
+        line = process.stderr.readline()
+        assert line, "it ended before it compiled"
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == command.PREEMPTED, told
+    assert 3 <= exports.load_run(tmp_path)[2] < 10
+
+
 def start(command, num_devices=1) -> subprocess.Popen:
     return subprocess.Popen(
         command,
