@@ -150,8 +150,8 @@ def _loss() -> ml_collections.ConfigDict:
     loss.deployed_t_min = 0.3  # half of its photos start at t = 1, half between
     loss.deployed_angle = 120.0  # degrees between asked and source identity
     # Sampled identities keep the source's apparent sex, age and skin tone; for
-    # embeddings of the built-in recognizer alone. It taught the UNet caricatures:
-    # whatever is drawn, recognizers then see something of the source.
+    # embeddings of the built-in recognizer alone. Whichever identities are sampled here
+    # come out painted against the recognizers below (docs/second_design.md).
     loss.deployed_appearance = False
     # Holds pose, mouth and light of sampled identities to the photo's.
     loss.attribute_alignment = 0.3

@@ -1,4 +1,4 @@
-"""The embedded default: ID2Face at 128 px on a frozen autoencoder.
+"""The embedded default: ID2Face at 160 px on a frozen autoencoder.
 
 id2face train --config configs/lfw128.py --workdir runs/lfw128 \
     --config.autoencoder.weights=runs/autoencoder128-ema \

@@ -21,7 +21,7 @@ ALLOWED_CHANGES = ("model.prediction", "model.schedule", "model.schedule_shift")
 DATA_FIELDS = ("seed", "data.records", "data.split", "data.batch_size")
 DATA_FIELDS += ("data.pair_prob", "data.max_photos_per_person", "data.repeats")
 RUN_FIELDS = (*MODEL_FIELDS, "autoencoder.critic_dim", "loss.critic_dim")
-RUN_FIELDS += ("loss.verifier_dim", *DATA_FIELDS)
+RUN_FIELDS += ("loss.verifier_dim", "loss.second_recognizer", *DATA_FIELDS)
 # Of an autoencoder, its group.
 AUTOENCODER_FIELDS = ("autoencoder",)
 # Fields of those groups that change no network.

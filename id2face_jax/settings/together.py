@@ -126,6 +126,11 @@ def _check_image_size(config) -> None:
         )
 
 
+def pairs_together(loss) -> int:
+    """Pairs that a micro-batch needs a multiple of, to have its share of each kind."""
+    return loss.returned_every or loss.deployed_every or 1
+
+
 def _check_steps(config) -> None:
     optim, train = config.optim, config.train
     if optim.lr_warmup_steps + optim.lr_cooldown_steps > train.num_steps:
@@ -137,8 +142,7 @@ def _check_steps(config) -> None:
     # The loss treats every n-th pair of a micro-batch in its own way.
     has_groups = config.task == "id2face" or optim.accumulate > 1
     loss, deployed = config.loss, config.loss.deployed_every
-    group = (loss.returned_every or deployed) if has_groups else 1
-    unit = optim.accumulate * (group or 1)
+    unit = optim.accumulate * (pairs_together(loss) if has_groups else 1)
     if config.data.batch_size % unit:
         raise UsageError(
             f"data.batch_size is {config.data.batch_size}; optim.accumulate="

@@ -18,14 +18,13 @@ from id2face_jax.faces import align, appearance, whitening
 from id2face_jax.generation import exports
 from id2face_jax.generation.generate import to_float
 from id2face_jax.models import build
-from id2face_jax.models.build import make_autoencoder
 from id2face_jax.models.recognizers import dlib_resnet
 from id2face_jax.models.recognizers.crops import CropRecognizer, View
 from id2face_jax.training.recomposition import Recomposition
 
 
 def _latent_side(config: ml_collections.ConfigDict, batch: dict) -> int:
-    return batch["image_a"].shape[1] // make_autoencoder(config).factor
+    return batch["image_a"].shape[1] // build.make_autoencoder(config).factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ class AutoencoderObjective:
         """L1 and L2, by the weights of config.autoencoder."""
         del frozen
         ae = self.config.autoencoder
-        model = make_autoencoder(self.config)
+        model = build.make_autoencoder(self.config)
         x = jnp.concatenate([to_float(batch["image_a"]), to_float(batch["image_b"])])
         noise = jnp.concatenate([draws["noise"][:, 0], draws["noise"][:, 1]])
         z = model.apply({"params": params}, x, method="encode")

@@ -18,6 +18,7 @@ import optax
 
 from id2face_jax.generation import generate
 from id2face_jax.models import build
+from id2face_jax.settings import together
 from id2face_jax.training import finishing, objectives, optim
 from id2face_jax.training.state import TrainState
 
@@ -90,11 +91,6 @@ def needs_recognizer(config: ml_collections.ConfigDict) -> bool:
     loss = config.loss
     wanted = loss.asked_identity or loss.source_identity
     return bool(loss.deployed_every and wanted)
-
-
-def rows_together(loss) -> int:
-    """Pairs that a micro-batch needs a multiple of, to have its share of each kind."""
-    return loss.returned_every or loss.deployed_every or 1
 
 
 def _initial_state(config, params, frozen) -> TrainState:
@@ -174,7 +170,7 @@ def _gradients(loss_fn, params, examples, parts: int, group: int):
 def _make_train_step(config, objective) -> Callable:
     """A step from an objective with `draw(key, batch)` and `loss(params, ...)`."""
     tx = optim.make_optimizer(config)
-    group = rows_together(config.loss)
+    group = together.pairs_together(config.loss)
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)

@@ -136,6 +136,24 @@ def test_a_mistake_in_a_file_is_told_with_its_place(tmp_path, text, message):
         load.load_config(own(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loss.deployed_every=1"], "returned_every is 4 .*and not 1"),
+        (["loss.returned_every=6", "data.batch_size=12"], "use a multiple of it"),
+        (["loss.returned_every=16"], "need a multiple of 16"),
+        (["loss.second_recognizer=x", "loss.second_dim=0"], "second_dim is 0; set it"),
+        (
+            ["loss.second_recognizer=x", "loss.deployed_every=0"],
+            "set loss.deployed_every",
+        ),
+    ],
+)
+def test_kinds_of_pairs_and_their_judges_must_fit_together(overrides, message):
+    with pytest.raises(UsageError, match=message):
+        load.load_config(SMOKE, [f"--config.{x}" for x in overrides])
+
+
 @pytest.mark.parametrize("spec", ["none.py", "/nowhere/configs/smoke.py", ".", "lfw"])
 def test_a_missing_config_is_told_with_those_that_there_are(spec):
     with pytest.raises(UsageError, match="is no .py file; .*one of .*lfw128.*smoke"):

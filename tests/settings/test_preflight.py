@@ -177,3 +177,13 @@ def test_mistakes_are_one_line_of_usage_before_jax_is_loaded(arguments, tmp_path
     assert done.stdout.split("\n")[0] == "2 set()", done.stderr
     assert done.stderr.startswith("id2face train: ") and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_goes_on_with_the_second_recognizer_that_it_has():
+    """With another one, or none, its probe would have other parameters, or none."""
+    with_one = config("loss.second_recognizer=runs/faceres")
+    for other in ("", "runs/other"):
+        asked = config(f"loss.second_recognizer={other}")
+        found = saved.differences(with_one, asked, saved.RUN_FIELDS)
+        assert list(found) == ["loss.second_recognizer"]
+    assert not saved.differences(with_one, with_one, saved.RUN_FIELDS)
